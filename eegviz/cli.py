@@ -1,0 +1,245 @@
+"""The command line: each command is a few lines over the library.
+
+Exit code 0 only when all of it worked; 2 for a user's mistake, with one clear message and no traceback unless
+``--debug`` is given before the command.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eegviz import __version__
+from eegviz.errors import EegvizError, ParameterError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Reconstruct music from EEG, and see, hear and doubt the result.",
+)
+_debug = False
+
+Store = Annotated[Path, typer.Argument(help="Folder that eegviz ingest or eegviz demo made.")]
+RunFolder = Annotated[Path, typer.Argument(help="Run folder that eegviz train printed.")]
+
+
+def main():
+    """Entry point: user errors become one message on stderr and exit code 2."""
+    try:
+        app(standalone_mode=True)
+    except EegvizError as error:
+        if _debug:
+            raise
+        print(f"eegviz: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if _debug or (error.name or "").startswith("eegviz"):
+            raise
+        print(
+            f"eegviz: this command needs {error.name}, which is not installed. Install everything with: "
+            'python -m pip install "eegviz[all]"',
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("eegviz: interrupted; the same command continues where it stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def _version(value: bool):
+    if value:
+        print(f"eegviz {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option(help="Show a traceback when something goes wrong.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+):
+    global _debug
+    _debug = debug
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where stores, runs and pages go.")] = Path("reports/demo"),
+    full: Annotated[bool, typer.Option(help="NMED-T size instead of minutes; meant for a GPU.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --full: do not ask before starting.")] = False,
+    seed: Annotated[int, typer.Option(help="Of simulation and training.")] = 0,
+    jobs: Annotated[int, typer.Option(help="Notebooks and trainings at a time.")] = 2,
+):
+    """Simulate a data set, train on it, run the notebook series, write HTML. No data needed, no network."""
+    from eegviz import demonstration
+
+    if full:
+        print(demonstration.full_size_notice())
+        if not yes and not typer.confirm("Start?"):
+            raise typer.Exit(0)
+    index = demonstration.run(out, full=full, seed=seed, jobs=jobs)
+    print(index)
+
+
+@app.command()
+def ingest(
+    dataset: Annotated[str, typer.Argument(help="nmed-t, nmed-h or own.")],
+    source: Annotated[Path, typer.Argument(help="Folder of the original files (own: a CSV).")],
+    store: Annotated[Path, typer.Argument(help="Folder to make.")],
+    audio: Annotated[Path | None, typer.Option(help="Folder with the sound of each stimulus.")] = None,
+    offsets: Annotated[Path | None, typer.Option(help="CSV stimulus,offset: seconds to cut before the music.")] = None,
+    max_mismatch: Annotated[float, typer.Option(help="Seconds by which EEG and sound may differ in length.")] = 2.0,
+    unit: Annotated[str, typer.Option(help="Unit of the EEG in the files: uV, mV or V.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing store.")] = False,
+):
+    """Read original files into a store, once; an interrupted ingest continues."""
+    from eegviz import datasets
+
+    report = datasets.ingest(
+        dataset, source, store, audio=audio, offsets=offsets, max_mismatch=max_mismatch, unit=unit, overwrite=overwrite
+    )  # fmt: skip
+    print(report.summary())
+    if report.n_skipped:
+        raise typer.Exit(2)
+
+
+@app.command()
+def info(
+    path: Annotated[Path, typer.Argument(metavar="STORE", help="Folder of a store.")],
+    verify: Annotated[bool, typer.Option("--verify", help="Check every checksum.")] = False,
+):
+    """Show what a store holds."""
+    from eegviz import store
+
+    print(store.describe(store.open(path)))
+    if verify:
+        problems = store.verify(path)
+        for problem in problems:
+            print(problem, file=sys.stderr)
+        if problems:
+            raise typer.Exit(2)
+        print("verified: every file has the checksum of the manifest")
+
+
+@app.command()
+def train(
+    store: Store,
+    out: Annotated[Path, typer.Option(help="Folder of runs; the run goes to OUT/<hash>.")],
+    model: Annotated[str, typer.Option(help="cnn or classifier.")] = "cnn",
+    eeg: Annotated[str, typer.Option(help="raw, periodogram or welch.")] = "periodogram",
+    audio: Annotated[str, typer.Option(help="mel, mel-db, linear or linear-db.")] = "mel-db",
+    split: Annotated[
+        str,
+        typer.Option(help="interleaved, random, blocked, repeat, subject, song or subject_song; e.g. random:70/10/20."),
+    ] = "interleaved",
+    preset: Annotated[str | None, typer.Option(help="eeg2mel (published), eeg2mel-stable (ours) or fast.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the model, e.g. width=4.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Short for --set epochs=N.")] = None,
+    seed: Annotated[int, typer.Option(help="Of initialisation, order and dropout.")] = 0,
+    condition: Annotated[str, typer.Option(help="Condition of the recordings.")] = "listening",
+    tmin: Annotated[float, typer.Option(help="First second of each stimulus.")] = 0.0,
+    tmax: Annotated[float | None, typer.Option(help="Last second; EEG2Mel uses 240.")] = None,
+    ref_db: Annotated[float, typer.Option(help="Level of the pictures' 1.0, dB.")] = 46.0,
+    max_db: Annotated[float, typer.Option(help="Range of the pictures, dB.")] = 100.0,
+    precision: Annotated[str, typer.Option(help="auto, bf16 or float32.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+):
+    """Train a model and score it on its test windows; prints the run folder last."""
+    from eegviz import evaluation, training
+    from eegviz import store as stores
+
+    opened = stores.open(store)
+    settings = _settings(set_) | ({} if epochs is None else {"epochs": epochs})
+    config = training.configure(
+        opened, model=model, preset=preset, settings=settings, eeg=eeg, audio=audio, split=split, seed=seed,
+        condition=condition, tmin=tmin, tmax=tmax, ref_db=ref_db, max_db=max_db, precision=precision,
+    )  # fmt: skip
+    run = training.train(opened, config, out=out, device=device)
+    evaluation.evaluate(run, store=opened)
+    print(run.path)
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    store: Annotated[Path | None, typer.Option(help="Store of the run, when it has moved.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+):
+    """Print the scores of a run beside its baselines, chance level and interval."""
+    from eegviz import evaluation, runs
+
+    opened = runs.open(run)
+    result = evaluation.evaluate(opened, store=opened.store(store) if store else None)
+    print(json.dumps(result, indent=1) if as_json else evaluation.describe(result))
+
+
+@app.command()
+def reconstruct(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option(help="Sound file to write: .wav, .flac or .ogg.")],
+    recording: Annotated[str | None, typer.Option(help="Recording of the run's store.")] = None,
+    eeg: Annotated[Path | None, typer.Option(help="Any EEG file that MNE reads, instead of --recording.")] = None,
+    start: Annotated[float | None, typer.Option(help="First second (default: held-out seconds).")] = None,
+    duration: Annotated[float, typer.Option(help="Whole seconds.")] = 5.0,
+    ref_db: Annotated[float | None, typer.Option(help="Level of 1.0, dB (default: that of training).")] = None,
+    scale: Annotated[str, typer.Option(help="power (right) or published (the published code's defect).")] = "power",
+    seed: Annotated[int, typer.Option(help="Of the phase.")] = 0,
+):
+    """Turn EEG into a sound file."""
+    from eegviz import inversion, reconstruction, runs
+
+    if (recording is None) == (eeg is None):
+        raise ParameterError("give either --recording ID (of the run's store) or --eeg FILE.")
+    inversion.check_sound_path(out)
+    opened = runs.open(run)
+    options = {"duration": duration, "ref_db": ref_db, "scale": scale, "seed": seed}
+    if eeg is not None:
+        made = reconstruction.reconstruct_file(opened, eeg, start=start or 0, **options)
+    else:
+        made = reconstruction.reconstruct(opened, recording, start=start, **options)
+    written = inversion.write_sound(out, made.sound, made.sr)
+    print(made.describe())
+    print(f"{written.path} ({written.seconds:.3f} s{f', level {written.gain_db:+.1f} dB' if written.gain_db else ''})")
+
+
+@app.command()
+def report(
+    notebooks: Annotated[list[str] | None, typer.Argument(help="Numbers, names or paths; default all.")] = None,
+    store: Annotated[list[Path], typer.Option(help="Store; may be given several times.")] = ...,
+    out: Annotated[Path, typer.Option(help="Where the pages go.")] = Path("reports/latest"),
+    runs: Annotated[Path | None, typer.Option(help="Folder of runs (default OUT/runs).")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Full-size models instead of fast ones.")] = False,
+    seed: Annotated[int, typer.Option(help="Of training.")] = 0,
+    jobs: Annotated[int, typer.Option(help="Notebooks at a time.")] = 2,
+):
+    """Run notebooks without a screen and write them as self-contained HTML pages with an index."""
+    from eegviz import report as reports
+
+    index = reports.report(notebooks or None, store, out=out, runs=runs, fast=not full, seed=seed, jobs=jobs)
+    print(index)
+
+
+def _settings(pairs):
+    """``["width=4", "activation=mish"]`` to a dict with numbers as numbers."""
+    settings = {}
+    for pair in pairs or []:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ParameterError(f"--set expects KEY=VALUE, such as width=4; found {pair!r}.")
+        try:
+            settings[key] = json.loads(value)
+        except json.JSONDecodeError:
+            settings[key] = value
+    return settings
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""The registry of models, by name.
+
+A model module has a pydantic ``Config`` (every knob with its published value or a comment that it is our choice),
+``PRESETS`` (named settings that tests pin to the papers), ``TASK`` (``"regression"`` or ``"classification"``) and
+``build(config, in_shape, out_shape) -> torch.nn.Module``. The module that it builds has ``fit_input`` and
+``fit_output`` (statistics, of training windows only), ``forward`` and ``loss``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from pydantic import ValidationError
+
+from eegviz.errors import MissingDependencyError, ParameterError
+
+_MODULES = {"cnn": "eegviz.models.cnn", "classifier": "eegviz.models.classifier"}
+MODELS = tuple(_MODULES)
+
+
+def module(name):
+    """The module of the model called `name`; an unknown name lists the known ones."""
+    if name not in _MODULES:
+        raise ParameterError(f"unknown model {name!r}; known are {', '.join(MODELS)}.")
+    try:
+        return import_module(_MODULES[name])
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"the model {name} needs {error.name}, which is not installed. Install it with: "
+            'python -m pip install "eegviz[train]"'
+        ) from error
+
+
+def config(name, preset=None, **settings):
+    """The validated settings of a model: a preset, changed by `settings`."""
+    model = module(name)
+    preset = preset or model.DEFAULT_PRESET
+    if preset not in model.PRESETS:
+        raise ParameterError(f"model {name} has no preset {preset!r}; known are {', '.join(model.PRESETS)}.")
+    return validated(model.Config, {**model.PRESETS[preset], **settings}, what=f"model {name}")
+
+
+def validated(config_class, values, *, what):
+    """A pydantic config from `values`; what is wrong with them becomes one `ParameterError`."""
+    unknown = sorted(set(values) - set(config_class.model_fields))
+    if unknown:
+        raise ParameterError(
+            f"{what} has no setting {', '.join(map(repr, unknown))}; known are {', '.join(config_class.model_fields)}."
+        )
+    try:
+        return config_class(**values)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg'].lower()}, found {e['input']!r}" for e in error.errors()
+        )
+        raise ParameterError(f"{what} cannot use these settings: {wrong}.") from None

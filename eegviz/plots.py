@@ -1,0 +1,333 @@
+"""Pictures: HoloViews elements that matplotlib draws in reports and bokeh in JupyterLab, from one definition.
+
+A function here takes arrays or tables and returns a HoloViews object; `picture` turns it into a PNG with alt text, for
+reports, and `live` shows the same object with bokeh, for JupyterLab. Nothing is computed here that a score rests on.
+
+Elements: `waveform`, `spectrogram`, `eeg_image`, `traces`, `spectrum`, `curves`, `bin_boxes`, `histogram`, `intervals`,
+`timeline`. Figure: `topographies` (drawn by MNE with matplotlib).
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass, field
+
+import holoviews as hv
+import numpy as np
+import pandas as pd
+
+from eegviz.errors import ParameterError
+
+# Okabe & Ito's colours, told apart by people with any colour vision
+BLUE, ORANGE, GREEN, PINK, SKY, RED, GREY = (
+    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#666666",
+)  # fmt: skip
+CYCLE = (BLUE, ORANGE, GREEN, PINK, SKY, RED, GREY)
+SPECTRUM_COLOURS = "magma"
+DIVERGING_COLOURS = "RdBu_r"
+DPI = 110
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG with alt text; Jupyter and the reports show it, and `element` can be shown live."""
+
+    png: bytes = field(repr=False)
+    alt: str
+    element: object = field(default=None, repr=False)
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return {"image/png": self.png, "text/plain": self.alt}, {"image/png": {"alt": self.alt}}
+
+
+def picture(element, alt, *, width=9.0, height=3.2):
+    """Draw an element (or a list of them, side by side) with matplotlib as a PNG with alt text.
+
+    Parameters
+    ----------
+    element : HoloViews object, list of them, or matplotlib Figure
+        A list of lists gives rows.
+    alt : str
+        What a person who cannot see the picture should know, with the numbers.
+    width, height : float
+        Inches of one whole row.
+
+    Returns
+    -------
+    Picture
+    """
+    if not str(alt).strip():
+        raise ParameterError("a picture needs an alt text that says what it shows, with its numbers.")
+    from matplotlib.figure import Figure
+
+    if isinstance(element, Figure):
+        return Picture(_png(element), alt)
+    rows = element if isinstance(element, list) else [element]
+    rows = [row if isinstance(row, list) else [row] for row in (rows if isinstance(rows[0], list) else [rows])]
+    return Picture(_png(_figure(rows, width, height)), alt, element)
+
+
+def live(shown):
+    """The element of a `Picture`, drawn by bokeh: for a notebook that a person has open."""
+    if "bokeh" not in hv.Store.renderers:
+        hv.extension("bokeh", inline=True)
+    return shown.element
+
+
+def waveform(sound, sr, *, title="", colour=BLUE, label="", start=0.0):
+    """A sound as its envelope of minima and maxima in about 800 columns; x in seconds, y in full scale."""
+    sound = np.asarray(sound)
+    step = max(1, len(sound) // 800)
+    columns = sound[: len(sound) // step * step].reshape(-1, step)
+    time = start + np.arange(len(columns)) * step / sr
+    area = hv.Area((time, columns.min(1), columns.max(1)), "Time (s)", ["Amplitude", "to"], label=label)
+    return _style(area, "Area", title, facecolor=colour, edgecolor=colour, linewidth=0.3).redim.range(Amplitude=(-1, 1))
+
+
+def spectrogram(pictures, *, title="", kind="mel-db", seconds=None, clim=(0, 1), start=0.0, bins=None):
+    """Spectrogram pictures ``(n_frames, n_bins)`` or ``(n, n_frames, n_bins)``, joined in time.
+
+    The y axis is the mel bin or the linear bin; brightness is the normalised level of `eegviz.features.normalise`.
+    """
+    pictures = np.asarray(pictures)
+    joined = pictures.reshape(-1, pictures.shape[-1])
+    n = len(pictures) if pictures.ndim == 3 else 1
+    end = start + (seconds or n)
+    low, high = bins or (0, joined.shape[1])
+    bounds = (start, low - 0.5, end, high - 0.5)
+    name = "Mel bin" if kind.startswith("mel") else "Frequency bin (10.8 Hz each)"
+    image = hv.Image(joined.T[::-1][:], bounds=bounds, kdims=["Time (s)", name], vdims="Level")
+    return _style(image, "Image", title, cmap=SPECTRUM_COLOURS, clim=clim)
+
+
+def eeg_image(values, *, kind, sfreq, title=""):
+    """One EEG picture as the models see it: rows are time or frequency, columns are channels."""
+    values = np.asarray(values)
+    n_rows, n_channels = values.shape
+    if kind == "raw":
+        limit = float(np.percentile(np.abs(values), 99)) or 1.0
+        bounds, name, unit = (-0.5, 0, n_channels - 0.5, n_rows / sfreq), "Time (s)", "Voltage (µV)"
+        shown, colours, clim = values, DIVERGING_COLOURS, (-limit, limit)
+    else:
+        shown = np.log10(np.maximum(values, 1e-4))
+        bounds, name, unit = (-0.5, 0, n_channels - 0.5, sfreq / 2), "Frequency (Hz)", "log10 µV²/Hz"
+        colours, clim = "viridis", tuple(np.percentile(shown[1:], [1, 99]).tolist())
+    image = hv.Image(shown[::-1], bounds=bounds, kdims=["Channel", name], vdims=unit)
+    return _style(image, "Image", title, cmap=colours, clim=clim)
+
+
+def traces(signal, sfreq, ch_names, *, title="", start=0.0, spacing=None):
+    """EEG in microvolts ``(n_channels, n_times)``, one line a channel, spaced apart; the spacing is in the y label."""
+    signal = np.asarray(signal) - np.mean(signal, axis=-1, keepdims=True)
+    spacing = spacing or float(np.ceil(4 * np.median(signal.std(-1))))
+    time = start + np.arange(signal.shape[1]) / sfreq
+    lines = [
+        _style(
+            hv.Curve((time, row - i * spacing), "Time (s)", f"Channel ({spacing:.0f} µV apart)"),
+            "Curve", title, color=BLUE, linewidth=0.7,
+        )
+        for i, row in enumerate(signal)
+    ]  # fmt: skip
+    ticks = [(-i * spacing, name) for i, name in enumerate(ch_names)]
+    return _ticks(hv.Overlay(lines), yticks=ticks)
+
+
+def spectrum(freqs, densities, *, title="", labels=None, marks=(), xlabel="Frequency (Hz)", ylabel="µV²/Hz", log=True):
+    """Spectra over frequency: `densities` is ``(n_freqs,)`` or a list of them; `marks` are ``(hertz, label)``."""
+    densities = [densities] if np.ndim(densities[0]) == 0 else densities
+    labels = labels or [""] * len(densities)
+    lines = [
+        _style(hv.Curve((freqs, d), xlabel, ylabel, label=label), "Curve", title, color=CYCLE[i % 7], linewidth=1.1)
+        for i, (d, label) in enumerate(zip(densities, labels, strict=True))
+    ]
+    for hertz, _ in marks:
+        lines.append(_style(hv.VLine(hertz), "VLine", title, color=RED, linewidth=0.9, linestyle="--"))
+    for hertz, label in marks:
+        if label:
+            top = max(float(np.max(d)) for d in densities)
+            lines.append(hv.Text(hertz, top, f" {label}", halign="left", valign="top"))
+    overlay = hv.Overlay(lines)
+    return _logy(_ticks(overlay, show_legend=any(labels)), log)
+
+
+def curves(table, x, columns, *, title="", ylabel="", labels=None, log=False, markers=()):
+    """Columns of a table over `x`; `markers` are x values for dashed vertical lines."""
+    labels = labels or columns
+    lines = [
+        _style(hv.Curve((table[x], table[c]), x, ylabel or columns[0], label=name), "Curve", title, color=CYCLE[i % 7])
+        for i, (c, name) in enumerate(zip(columns, labels, strict=True))
+    ]
+    lines += [_style(hv.VLine(m), "VLine", title, color=GREY, linestyle="--", linewidth=0.9) for m in markers]
+    return _logy(hv.Overlay(lines), log)
+
+
+def bin_boxes(values, *, title="", ylabel="SSI", colour=BLUE):
+    """Quartile boxes of ``(n_windows, n_bins)`` values, one a bin, whiskers at the 5th and 95th percentile.
+
+    Drawn as spans, not as 128 box glyphs, so that the picture stays light and the zoom fast.
+    """
+    low, first, middle, third, high = np.nanpercentile(values, [5, 25, 50, 75, 95], axis=0)
+    bins = np.arange(values.shape[1])
+    whiskers = hv.Segments((bins, low, bins, high), ["Mel bin", ylabel, "x1", "y1"])
+    boxes = hv.Rectangles((bins - 0.35, first, bins + 0.35, third), ["Mel bin", ylabel, "x1", "y1"])
+    medians = hv.Scatter((bins, middle), "Mel bin", ylabel)
+    return (
+        _style(whiskers, "Segments", title, color=GREY, linewidth=0.5)
+        * _style(boxes, "Rectangles", title, facecolor=colour, linewidth=0)
+        * _style(medians, "Scatter", title, color="black", s=5)
+    )
+
+
+def histogram(groups, *, title="", xlabel="Score", bins=40, span=None):
+    """Overlaid histograms of several groups, ``{label: values}``, with the mean of each as a dashed line."""
+    every = np.concatenate([np.asarray(v)[np.isfinite(v)] for v in groups.values()])
+    edges = np.linspace(*(span or (every.min(), every.max())), bins + 1)
+    layers = []
+    for i, (label, values) in enumerate(groups.items()):
+        values = np.asarray(values)[np.isfinite(values)]
+        share = np.histogram(values, edges)[0] / max(1, len(values)) * 100
+        name = f"{label} (mean {values.mean():.3g}, n = {len(values)})"
+        step = hv.Histogram((edges, share), kdims=xlabel, vdims="Windows (%)", label=name)
+        layers.append(_style(step, "Histogram", title, facecolor=CYCLE[i % 7], alpha=0.55, linewidth=0))
+        layers.append(
+            _style(hv.VLine(float(values.mean())), "VLine", title, color=CYCLE[i % 7], linestyle="--", linewidth=1.2)
+        )
+    return hv.Overlay(layers)
+
+
+def intervals(rows, *, title="", xlabel="Score", chance=None):
+    """Scores as points with their intervals: `rows` are ``(label, estimate, low, high)``; chance is a dashed line."""
+    labels = [r[0] for r in rows][::-1]
+    heights = np.arange(len(rows))
+    values = np.array([[np.nan if v is None else v for v in r[1:4]] for r in rows], float)[::-1]
+    bars = hv.Segments((values[:, 1], heights, values[:, 2], heights), [xlabel, " ", "x1", "y1"])
+    points = hv.Scatter((values[:, 0], heights), xlabel, " ")
+    layers = [
+        _style(bars, "Segments", title, color=BLUE, linewidth=2.2),
+        _style(points, "Scatter", title, color=BLUE, s=36),
+    ]
+    if chance is not None:
+        layers.append(_style(hv.VLine(chance), "VLine", title, color=RED, linestyle="--", linewidth=1.1))
+    ticks = list(zip(heights.tolist(), labels, strict=True))
+    return _ticks(hv.Overlay(layers).redim.range(**{" ": (-0.6, len(rows) - 0.4)}), yticks=ticks)
+
+
+def timeline(table, *, title=""):
+    """Which seconds are train, validation and test: `table` has ``second``, ``recording`` and ``side``."""
+    order = {name: i for i, name in enumerate(pd.unique(table["recording"])[::-1])}
+    layers = []
+    for side, colour in (("train", BLUE), ("validation", ORANGE), ("test", RED)):
+        part = table[table["side"] == side]
+        y = part["recording"].map(order).to_numpy(float)
+        x = part["second"].to_numpy(float)
+        boxes = hv.Rectangles((x, y - 0.4, x + 1, y + 0.4), ["Time (s)", " ", "x1", "y1"], label=f"{side} ({len(part)})")
+        layers.append(_style(boxes, "Rectangles", title, facecolor=colour, linewidth=0))
+    return _ticks(hv.Overlay(layers), yticks=[(i, name) for name, i in order.items()])
+
+
+def topographies(values, info, *, titles, unit, clim=None, suptitle="", cmap="viridis"):
+    """Head maps by MNE: `values` is a list of ``(n_channels,)`` arrays in the order of `info`; a matplotlib Figure."""
+    import mne
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2.4 * len(values) + 0.8, 2.9), layout="constrained")
+    axes = figure.subplots(1, len(values), squeeze=False)[0]
+    image = None
+    for axis, value, title in zip(axes, values, titles, strict=True):
+        vlim = clim or (float(np.min(value)), float(np.max(value)))
+        image, _ = mne.viz.plot_topomap(
+            np.asarray(value, float), info, axes=axis, show=False, cmap=cmap, vlim=vlim, contours=4, sensors=True
+        )
+        axis.set_title(title, fontsize=9)
+        if clim is None:
+            figure.colorbar(image, ax=axis, shrink=0.65, label=unit)
+    if clim is not None:
+        figure.colorbar(image, ax=list(axes), shrink=0.65, label=unit)
+    figure.suptitle(suptitle, fontsize=10)
+    return figure
+
+
+# matplotlib style names on the left, bokeh's on the right, for the few where they differ
+_BOKEH = {"linewidth": "line_width", "edgecolor": "line_color", "linestyle": "line_dash", "facecolor": "fill_color", "s": "size"}
+_DASH = {"--": "dashed"}
+
+
+def _style(element, kind, title, **style):
+    bokeh = {}
+    for name, value in style.items():
+        if name == "s":
+            value = value**0.5
+        if name == "linewidth" and value == 0:
+            bokeh["line_alpha"] = 0
+            continue
+        bokeh[_BOKEH.get(name, name)] = _DASH.get(value, value) if isinstance(value, str) else value
+    _backends()
+    element = element.opts(**_known(kind, "matplotlib", {**style, "title": title}), backend="matplotlib")
+    return element.opts(**_known(kind, "bokeh", {**bokeh, "title": title, "responsive": True}), backend="bokeh")
+
+
+def _known(kind, backend, options):
+    """The options that this element has in this backend."""
+    groups = hv.Store.options(backend=backend)[kind].groups
+    allowed = set(groups["style"].allowed_keywords.values) | set(groups["plot"].allowed_keywords.values)
+    return {k: v for k, v in options.items() if k in allowed}
+
+
+def _ticks(overlay, **options):
+    _backends()
+    return overlay.opts(**options, backend="matplotlib").opts(**options, backend="bokeh")
+
+
+def _logy(overlay, log):
+    return _ticks(overlay, logy=True) if log else overlay
+
+
+_loaded = []
+
+
+def _backends():
+    """Load both backends once, without a word in the notebook."""
+    if not _loaded:
+        import holoviews.plotting.bokeh
+        import holoviews.plotting.mpl  # noqa: F401
+
+        _loaded.append(True)
+
+
+def _figure(rows, width, height):
+    """A matplotlib figure with the elements of each row side by side."""
+    from matplotlib.figure import Figure
+
+    _backends()
+    figure = Figure(figsize=(width, height * len(rows)), layout="constrained")
+    columns = math.lcm(*map(len, rows))  # rows of different lengths share one grid
+    grid = figure.add_gridspec(len(rows), columns)
+    for i, row in enumerate(rows):
+        step = columns // len(row)
+        for j, element in enumerate(row):
+            _draw(element, figure.add_subplot(grid[i, j * step : (j + 1) * step]))
+    return figure
+
+
+def _draw(element, axis):
+    from holoviews.plotting.mpl import MPLRenderer
+
+    renderer = MPLRenderer.instance(dpi=DPI)
+    plot = renderer.plotting_class(element)(
+        element, renderer=renderer, fig=axis.figure, axis=axis, **_plot_options(element)
+    )
+    plot.initialize_plot()
+    if axis.images:  # HoloViews would place the bar over the picture
+        axis.figure.colorbar(axis.images[0], ax=axis, label=str(element.vdims[0]), pad=0.02)
+
+
+def _plot_options(element):
+    options = hv.Store.lookup_options("matplotlib", element, "plot").kwargs
+    return {"aspect": "auto", "fontsize": {"title": 10, "labels": 9, "ticks": 8, "legend": 8}, **options}
+
+
+def _png(figure):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()

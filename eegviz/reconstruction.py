@@ -1,0 +1,209 @@
+"""From EEG to sound: a trained run listens to a stretch of EEG and its pictures become a waveform.
+
+Functions: `reconstruct` (a recording of the run's store), `reconstruct_file` (any EEG file that MNE reads), `original`
+(the true sound of the same seconds).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from eegviz import datasets, features, inversion, runs, training
+from eegviz.errors import DataError, ParameterError
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """A reconstructed sound and what it was made from.
+
+    Attributes
+    ----------
+    sound : np.ndarray [shape=(n_samples,)], float32
+    sr : int
+        Hertz.
+    pictures : np.ndarray [shape=(n_seconds, n_frames, n_bins)], float32
+        Predicted spectrograms, normalised.
+    start : int
+        First second of the stimulus (of the file, when one was given).
+    recording, stimulus : str
+        Empty for a file.
+    seen : dict of str to int
+        How many of the seconds the run trained on, validated on, tested on, or never met.
+    ref_db : float
+    """
+
+    sound: np.ndarray
+    sr: int
+    pictures: np.ndarray
+    start: int
+    recording: str
+    stimulus: str
+    seen: dict
+    ref_db: float
+
+    def describe(self):
+        """One line: what this is, and whether the run had seen these seconds."""
+        of = f"recording {self.recording} (hearing {self.stimulus})" if self.recording else "the given file"
+        parts = ", ".join(f"{n} {side}" for side, n in self.seen.items() if n)
+        return (
+            f"{len(self.pictures)} s of {of} from second {self.start}, ref_db {self.ref_db:g}; "
+            f"for this run these seconds are: {parts}"
+        )
+
+
+def reconstruct(
+    run: runs.Run,
+    recording,
+    *,
+    start=None,
+    duration=5.0,
+    ref_db=None,
+    scale="power",
+    seed=0,
+    windows=None,
+    split=None,
+):
+    """Reconstruct the sound that a recording of the run's store heard.
+
+    Parameters
+    ----------
+    run : Run
+    recording : str
+    start : int, optional
+        First whole second of the stimulus; default the first run of test seconds that is long enough, else the first
+        second of the recording.
+    duration : float
+        Whole seconds.
+    ref_db : float, optional
+        Level of the pictures' 1.0; default the value that the pictures were made with.
+    scale : {"power", "published"}
+        See `eegviz.inversion`.
+    seed : int
+        Of the phase.
+    windows, split : optional
+        Those of the run, when they are at hand.
+
+    Returns
+    -------
+    Reconstruction
+    """
+    _check_regression(run)
+    windows = run.windows() if windows is None else windows
+    split = run.split(windows) if split is None else split
+    table = windows.table
+    rows = np.flatnonzero(table["recording"].to_numpy(str) == recording)
+    if not len(rows):
+        known = sorted(table["recording"].unique())
+        raise ParameterError(
+            f"run {run.path.name} has no recording {recording!r}; it has {', '.join(known[:12])}"
+            f"{f' and {len(known) - 12} more' if len(known) > 12 else ''}."
+        )
+    seconds = table["second"].to_numpy()[rows]
+    n = _whole(duration, "duration")
+    start = _first_test_stretch(seconds, np.isin(rows, split.test), n) if start is None else _whole(start, "start")
+    chosen = rows[(seconds >= start) & (seconds < start + n)]
+    if len(chosen) != n:
+        raise ParameterError(
+            f"recording {recording} has windows from second {seconds.min()} to {seconds.max() + 1}; "
+            f"{n} s from second {start} are not all there. Choose another --start or --duration."
+        )
+    side = np.full(len(table), "not used", dtype=object)
+    for name in ("train", "validation", "test"):
+        side[getattr(split, name)] = name
+    stimulus = str(table["stimulus"].iloc[chosen[0]])
+    made_with = features.ref_db_of(windows.settings["ref_db"], stimulus)
+    pictures = _pictures(run, windows.eeg[chosen])
+    names, counts = np.unique(side[chosen].astype(str), return_counts=True)
+    return _reconstruction(
+        run, pictures, recording, stimulus, start, dict(zip(names.tolist(), counts.tolist(), strict=True)),
+        made_with if ref_db is None else ref_db, scale, seed,
+    )  # fmt: skip
+
+
+def reconstruct_file(run: runs.Run, path, *, start=0, duration=5.0, ref_db=None, scale="power", seed=0):
+    """Reconstruct sound from any EEG file that MNE reads, by channel name, resampled to the run's rate.
+
+    Raises
+    ------
+    DataError
+        The file lacks channels of the run, or cannot be read.
+    """
+    _check_regression(run)
+    settings = run.windows().settings
+    signal, sfreq = _file_signal(path, settings["ch_names"], settings["sfreq"])
+    n, start, n_times = _whole(duration, "duration"), _whole(start, "start"), int(round(sfreq))
+    have = signal.shape[1] / sfreq
+    if start + n > have + 1e-6:
+        raise ParameterError(
+            f"{path} has {have:.1f} s; {n} s from second {start} are not all there. "
+            "Choose another --start or --duration."
+        )
+    first = [int(round((start + k) * sfreq)) for k in range(n)]
+    cut = np.stack([signal[:, i : i + n_times] for i in first]) * np.float32(features.MICROVOLT)
+    pictures = _pictures(run, features.eeg_picture(cut, kind=settings["eeg"], sfreq=sfreq))
+    levels = settings["ref_db"].values()
+    default = float(np.mean(list(levels)))
+    return _reconstruction(
+        run, pictures, "", "", start, {"not used": n}, default if ref_db is None else ref_db, scale, seed
+    )
+
+
+def original(run: runs.Run, stimulus, *, start, duration=5.0, opened=None):
+    """The true sound of whole seconds of a stimulus: ``(n_samples,)`` float32, and its rate."""
+    sound, sr = (opened or run.store()).audio(stimulus)
+    return sound[int(start * sr) : int(round((start + duration) * sr))], sr
+
+
+def _pictures(run, eeg):
+    compute = training.Compute.choose("cpu", run.provenance["precision"])
+    blocks = training.predict(run.network(), lambda i: (eeg[i], None), np.arange(len(eeg)), compute=compute)
+    return np.concatenate(list(blocks))
+
+
+def _reconstruction(run, pictures, recording, stimulus, start, seen, ref_db, scale, seed):
+    settings = run.config["features"]
+    sound = inversion.reconstruct(
+        pictures, audio=settings["audio"], ref_db=ref_db, max_db=settings["max_db"], scale=scale, seed=seed
+    )
+    return Reconstruction(sound, features.SR, pictures, int(start), recording, stimulus, seen, float(ref_db))
+
+
+def _file_signal(path, wanted, sfreq):
+    """Channels `wanted` of an EEG file in volts at `sfreq`, the run's rate."""
+    raw = datasets.own.read_eeg(path)
+    known = {name.lower(): name for name in raw.ch_names}
+    missing = [name for name in wanted if name.lower() not in known]
+    if missing:
+        raise DataError(
+            f"{path} lacks {len(missing)} of the {len(wanted)} channels that the run was trained on "
+            f"({', '.join(missing[:10])}{' …' if len(missing) > 10 else ''}); it has {', '.join(raw.ch_names[:10])} …. "
+            "Rename or interpolate the channels in MNE and save the file again."
+        )
+    raw.pick([known[name.lower()] for name in wanted])
+    raw.reorder_channels([known[name.lower()] for name in wanted])
+    if abs(raw.info["sfreq"] - sfreq) > 1e-6:
+        raw.load_data(verbose="error").resample(sfreq, verbose="error")
+    return raw.get_data().astype(np.float32), sfreq
+
+
+def _first_test_stretch(seconds, is_test, n):
+    held_out = set(seconds[is_test].tolist())
+    for start in sorted(held_out):
+        if all(start + k in held_out for k in range(n)):
+            return int(start)
+    return int(seconds.min())
+
+
+def _whole(value, name):
+    if value != int(value) or value < 0 or (name == "duration" and value < 1):
+        raise ParameterError(f"{name} must be a whole number of seconds; found {value}. Windows are one second long.")
+    return int(value)
+
+
+def _check_regression(run):
+    if run.config["model"]["name"] == "classifier":
+        raise ParameterError(
+            f"run {run.path.name} is a classifier: it names songs and reconstructs nothing. Choose a regression run."
+        )

@@ -1,0 +1,228 @@
+"""Runs: folders that hold one trained model and all that is needed to trust, repeat and use it.
+
+``config.json`` (what was asked; its hash is the folder's name), ``weights.safetensors``, ``resume.pt`` (only while
+training is unfinished), ``history.csv``, ``predictions.npy`` (test windows), ``scores.csv`` (a row a test window),
+``metrics.json``, ``provenance.json`` (seed, versions, commit, data hashes, machine, time; written last, so a folder
+that has it is complete).
+
+Functions: `open`, `listing`, `compare`, `run_hash`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from eegviz import features, models, splits, store
+from eegviz.errors import DataError
+
+_PACKAGES = ("eegviz", "torch", "numpy", "scipy", "librosa", "mne", "accelerate", "scikit-image")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder, read only. Everything is read when it is first used."""
+
+    path: Path
+    config: dict
+
+    @property
+    def name(self):
+        """Short description: model, features, split and seed."""
+        c = self.config
+        return (
+            f"{c['model']['name']} · {c['features']['eeg']} → {c['features']['audio']} · "
+            f"{c['split']['spec']} · seed {c['seed']}"
+        )
+
+    @property
+    def complete(self):
+        """True when training and predictions are finished."""
+        return (self.path / "provenance.json").exists()
+
+    @cached_property
+    def provenance(self):
+        """Seed, versions, commit, data hashes, machine, time, and the path of the store."""
+        return _read_json(self._need("provenance.json"))
+
+    @cached_property
+    def metrics(self):
+        """Scores with chance level, interval, baselines and definitions; written by `eegviz.evaluation.evaluate`."""
+        return _read_json(self._need("metrics.json"))
+
+    @cached_property
+    def history(self):
+        """One row an epoch: epoch, train_loss, validation_loss, seconds."""
+        return pd.read_csv(self._need("history.csv"))
+
+    @cached_property
+    def scores(self):
+        """One row a test window."""
+        return pd.read_csv(
+            self._need("scores.csv"), dtype={c: str for c in ("recording", "subject", "stimulus", "session")}
+        )
+
+    @cached_property
+    def predictions(self):
+        """Predicted test spectrograms (or logits), memory-mapped, in the order of ``split().test``."""
+        return np.load(self._need("predictions.npy"), mmap_mode="r")
+
+    def store(self, path=None):
+        """The store of this run: the one it was trained on, or the one at `path`, whose data must be the same."""
+        opened = store.open(path or self.provenance["store"])
+        if opened.fingerprint != self.config["data"]["fingerprint"]:
+            raise DataError(
+                f"{opened.path} holds other data than {self.path} was trained on (fingerprint "
+                f"{opened.fingerprint[:12]}, expected {self.config['data']['fingerprint'][:12]}). Name the store with --store."
+            )
+        return opened
+
+    def windows(self, opened=None):
+        """The windows of this run, from its store or from another `opened` one."""
+        return features.windows(opened or self.store(), **self.config["features"])
+
+    def split(self, windows):
+        """The split of this run over its `windows`."""
+        return splits.split(windows.table, self.config["split"]["spec"], seed=self.config["split"]["seed"])
+
+    def network(self):
+        """The trained network, on the CPU, ready to predict."""
+        from safetensors.torch import load_file
+
+        net = build(self.config, *self.provenance["shapes"])
+        net.load_state_dict(load_file(self._need("weights.safetensors")))
+        return net.eval()
+
+    def _need(self, name):
+        path = self.path / name
+        if not path.exists():
+            raise DataError(
+                f"{self.path} has no {name}: the run is unfinished. Run the same eegviz train command again; it continues."
+            )
+        return path
+
+
+def open(path) -> Run:
+    """Open the run folder at `path`.
+
+    Raises
+    ------
+    DataError
+        The folder is not a run.
+    """
+    path = Path(path)
+    config = path / "config.json"
+    if not config.exists():
+        inside = [p.parent.name for p in path.glob("*/config.json")] if path.is_dir() else []
+        hint = f"It holds the runs {', '.join(sorted(inside))}: name one of them." if inside else (
+            "Name the folder that eegviz train printed."
+        )  # fmt: skip
+        raise DataError(f"{path} is not a run: it has no config.json. {hint}")
+    return Run(path, _read_json(config))
+
+
+def listing(folder) -> list[Run]:
+    """All complete runs in `folder`, sorted by name; `[]` when there are none."""
+    found = [open(p.parent) for p in Path(folder).glob("*/config.json")]
+    return sorted((run for run in found if run.complete), key=lambda run: (run.name, run.path.name))
+
+
+def find(folder, **wanted) -> list[Run]:
+    """Complete runs in `folder` whose model name, eeg, audio, split spec, preset or seed are as `wanted`."""
+
+    def facts(config):
+        return {
+            "model": config["model"]["name"],
+            "preset": config["model"]["preset"],
+            "eeg": config["features"]["eeg"],
+            "audio": config["features"]["audio"],
+            "split": config["split"]["spec"],
+            "seed": config["seed"],
+        }
+
+    return [run for run in listing(folder) if all(facts(run.config)[k] == v for k, v in wanted.items())]
+
+
+def compare(found) -> pd.DataFrame:
+    """A table of runs: what they are, and each metric's score with its interval."""
+    rows = []
+    for run in found:
+        row = {
+            "run": run.path.name,
+            "model": run.config["model"]["name"],
+            "eeg": run.config["features"]["eeg"],
+            "audio": run.config["features"]["audio"],
+            "split": run.config["split"]["spec"],
+            "parameters": run.provenance["n_parameters"],
+            "training_s": run.provenance["training_s"],
+        }
+        rows.append(row | {m["metric"]: m["score"] for m in run.metrics["metrics"]})
+    return pd.DataFrame(rows)
+
+
+def run_hash(config) -> str:
+    """The name of a run's folder: twelve characters of the SHA-256 of its config."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def build(config, in_shape, out_shape):
+    """The untrained network of a run's config."""
+    model = models.module(config["model"]["name"])
+    settings = models.config(config["model"]["name"], config["model"]["preset"], **config["model"]["settings"])
+    settings = model.for_features(settings, config["features"]["eeg"])
+    return model.build(settings, tuple(in_shape), tuple(out_shape))
+
+
+def provenance(**facts) -> dict:
+    """Where and with what something was made: versions, commit, machine, time, and `facts`."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        **facts,
+        "versions": versions,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "git_commit": _commit(),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def write_json(path, value):
+    """Write JSON through a temporary file beside it."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1, sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _read_json(path):
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} is damaged: expected JSON, found {error}. Train the run again.") from None
+
+
+def _commit():
+    here = Path(__file__).resolve().parent
+    if not (here.parent / ".git").exists():
+        return None
+    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None
