@@ -147,7 +147,7 @@ def train(
     condition: Annotated[str, typer.Option(help="Condition of the recordings.")] = "listening",
     tmin: Annotated[float, typer.Option(help="First second of each stimulus.")] = 0.0,
     tmax: Annotated[float | None, typer.Option(help="Last second; EEG2Mel uses 240.")] = None,
-    ref_db: Annotated[float, typer.Option(help="Level of the pictures' 1.0, dB.")] = 46.0,
+    ref_db: Annotated[float | None, typer.Option(help="Level of 1.0, dB (default: 46 for mel, 66 for linear).")] = None,
     max_db: Annotated[float, typer.Option(help="Range of the pictures, dB.")] = 100.0,
     precision: Annotated[str, typer.Option(help="auto, bf16 or float32.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -194,20 +194,21 @@ def reconstruct(
     seed: Annotated[int, typer.Option(help="Of the phase.")] = 0,
 ):
     """Turn EEG into a sound file."""
-    from eegviz import inversion, reconstruction, runs
+    from eegviz import reconstruction, runs, sound
 
     if (recording is None) == (eeg is None):
         raise ParameterError("give either --recording ID (of the run's store) or --eeg FILE.")
-    inversion.check_sound_path(out)
+    sound.check_sound_path(out)
     opened = runs.open(run)
     options = {"duration": duration, "ref_db": ref_db, "scale": scale, "seed": seed}
     if eeg is not None:
         made = reconstruction.reconstruct_file(opened, eeg, start=start or 0, **options)
     else:
         made = reconstruction.reconstruct(opened, recording, start=start, **options)
-    written = inversion.write_sound(out, made.sound, made.sr)
+    written = sound.write_sound(out, made.sound, made.sr)
     print(made.describe())
-    print(f"{written.path} ({written.seconds:.3f} s{f', level {written.gain_db:+.1f} dB' if written.gain_db else ''})")
+    level = f", level {written.gain_db:+.1f} dB so that nothing clips" if written.gain_db else ""
+    print(f"{written.path} ({written.seconds:.3f} s{level})")
 
 
 @app.command()

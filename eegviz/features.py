@@ -47,7 +47,10 @@ N_FRAMES = 44  # frames of one centred second
 N_LINEAR = N_FFT // 2 + 1
 AMIN = 1e-5  # floor of the power under the logarithm (published code)
 MAX_DB = 100.0  # dB, range of the normalised picture (paper, equation 1)
-REF_DB = 46.0  # dB, level of a picture's 1.0 (published code; the paper tunes one value per song)
+REF_DB = 46.0  # dB, level of a mel picture's 1.0 (published code; the paper tunes one value per song)
+# A mel filter sums its bins with weights of area 1 / 10.8, so linear bins lie about 20 (doubled) dB higher. No source
+# publishes a level for linear pictures; at 46 music would be cut off at the top. This one is our choice.
+REF_DB_LINEAR = 66.0
 MICROVOLT = 1e6  # volts → microvolts
 # SciPy's default Welch on 125 samples is one Hann segment, nearly the periodogram. The replication
 # study does not say what it used: two half-overlapping half-second segments are our choice.
@@ -282,6 +285,12 @@ def denormalise(picture, *, kind="mel-db", ref_db=REF_DB, max_db=MAX_DB):
     return np.maximum(picture, 0) * np.float32(10 ** (ref_db / 20))
 
 
+def default_ref_db(kind):
+    """The level of 1.0 for a kind of spectrogram: 46 dB for mel (published), 66 dB for linear (our choice)."""
+    _check_kind(kind)
+    return REF_DB_LINEAR if kind.startswith("linear") else REF_DB
+
+
 def ref_db_of(ref_db, stimulus):
     """The ref_db of one stimulus: `ref_db` is a number for all, or a table with one value per stimulus."""
     if isinstance(ref_db, Mapping):
@@ -366,7 +375,7 @@ def windows(
     condition="listening",
     tmin=0.0,
     tmax=None,
-    ref_db=REF_DB,
+    ref_db=None,
     max_db=MAX_DB,
     cache=None,
 ):
@@ -384,8 +393,8 @@ def windows(
         Recordings of this condition; several separated by commas.
     tmin, tmax : float
         Seconds of the stimulus; EEG2Mel uses the first 240 s, its replication 270 s.
-    ref_db : float or dict
-        Level of 1.0 in the pictures, one for all or one per stimulus.
+    ref_db : float or dict, optional
+        Level of 1.0 in the pictures, one for all or one per stimulus; see `default_ref_db`.
     max_db : float
     cache : path, optional
 
@@ -407,6 +416,7 @@ def windows(
     sfreq, ch_names = _common_layout(store, rows)
     table = _table(store, rows, tmin, tmax)
     # a number stays a number; a table is cut to the stimuli at hand
+    ref_db = default_ref_db(audio) if ref_db is None else ref_db
     refs = {s: ref_db_of(ref_db, s) for s in sorted(table["stimulus"].unique())}
     settings = {
         "eeg": eeg, "audio": audio, "condition": condition, "tmin": tmin, "tmax": tmax,

@@ -4,7 +4,7 @@ A function here takes arrays or tables and returns a HoloViews object; `picture`
 reports, and `live` shows the same object with bokeh, for JupyterLab. Nothing is computed here that a score rests on.
 
 Elements: `waveform`, `spectrogram`, `eeg_image`, `traces`, `spectrum`, `curves`, `bin_boxes`, `histogram`, `intervals`,
-`timeline`. Figure: `topographies` (drawn by MNE with matplotlib).
+`timeline`. Figures drawn by MNE: `sensors`, `topographies`.
 """
 
 from __future__ import annotations
@@ -224,6 +224,19 @@ def timeline(table, *, title=""):
         boxes = hv.Rectangles((x, y - 0.4, x + 1, y + 0.4), ["Time (s)", " ", "x1", "y1"], label=f"{side} ({len(part)})")
         layers.append(_style(boxes, "Rectangles", title, facecolor=colour, linewidth=0))
     return _ticks(hv.Overlay(layers), yticks=[(i, name) for name, i in order.items()])
+
+
+def sensors(info, *, title=""):
+    """Positions of the electrodes on a head seen from above, by MNE; a matplotlib Figure."""
+    import mne
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.6, 4.8), layout="constrained")
+    axis = figure.subplots()
+    with mne.utils.use_log_level("error"):
+        mne.viz.plot_sensors(info, axes=axis, show=False, title="", pointsize=14, show_names=len(info["ch_names"]) <= 70)
+    axis.set_title(title, fontsize=10)
+    return figure
 
 
 def topographies(values, info, *, titles, unit, clim=None, suptitle="", cmap="viridis"):

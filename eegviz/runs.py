@@ -70,7 +70,7 @@ class Run:
     def scores(self):
         """One row a test window."""
         return pd.read_csv(
-            self._need("scores.csv"), dtype={c: str for c in ("recording", "subject", "stimulus", "session")}
+            self._need("scores.csv"), dtype=dict.fromkeys(("recording", "subject", "stimulus", "session"), str)
         )
 
     @cached_property

@@ -179,8 +179,7 @@ class Store:
         info = mne.create_info(self.ch_names(recording), row["sfreq"], "eeg", verbose=False)
         raw = mne.io.RawArray(np.array(self.eeg(recording), dtype=np.float64), info, copy=None, verbose=False)
         if self.montage is not None:
-            montage = mne.channels.make_standard_montage(self.montage)
-            raw.set_montage(montage, match_case=False, on_missing="ignore", verbose=False)
+            raw.set_montage(make_montage(self.montage), match_case=False, on_missing="ignore", verbose=False)
         raw.info["bads"] = self.bads(recording)
         if self.has_table("events"):
             events = self._table("events")
@@ -241,6 +240,29 @@ class Store:
             raise DataError(
                 f"{self.path / name} cannot be read ({error}); run store.verify and ingest the data again"
             ) from error
+
+
+def make_montage(name):
+    """Return a standard montage by name.
+
+    ``standard_1005`` and ``standard_1020`` are stable names here: MNE 1.13 began to call them ``colin27_…``.
+
+    Returns
+    -------
+    mne.channels.DigMontage
+
+    Examples
+    --------
+    >>> make_montage("GSN-HydroCel-129").ch_names[-1]
+    'Cz'
+    """
+    import mne
+
+    known = mne.channels.get_builtin_montages()
+    newer = name.replace("standard_", "colin27_")
+    if name not in known and newer not in known:
+        raise ParameterError(f"unknown montage {name!r}; expected one of {', '.join(known)}")
+    return mne.channels.make_standard_montage(newer if newer in known else name)
 
 
 def verify(path):

@@ -9,6 +9,7 @@ Functions: `configure`, `train`, `fit`, `predict`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass
@@ -24,6 +25,11 @@ from eegviz import features, models, runs, splits
 from eegviz.errors import DataError, ParameterError
 from eegviz.models.layers import n_parameters
 from eegviz.store import Store
+
+try:
+    import fcntl
+except ImportError:  # Windows has no advisory locks of this kind
+    fcntl = None
 
 PRECISIONS = ("auto", "bf16", "float32")
 PREDICT_BATCH = 128  # windows
@@ -43,7 +49,7 @@ def configure(
     condition="listening",
     tmin=0.0,
     tmax=None,
-    ref_db=features.REF_DB,
+    ref_db=None,
     max_db=features.MAX_DB,
     precision="auto",
 ):
@@ -90,7 +96,7 @@ def configure(
             "condition": condition,
             "tmin": float(tmin),
             "tmax": None if tmax is None else float(tmax),
-            "ref_db": {k: float(v) for k, v in ref_db.items()} if isinstance(ref_db, dict) else float(ref_db),
+            "ref_db": None if ref_db is None else {k: float(v) for k, v in ref_db.items()} if isinstance(ref_db, dict) else float(ref_db),
             "max_db": float(max_db),
         },
         "split": {"spec": split, "seed": split_seed},
@@ -121,8 +127,13 @@ def train(store: Store, config, *, out, device="auto", progress=True) -> runs.Ru
         Complete but not scored: see `eegviz.evaluation.evaluate`.
     """
     folder = Path(out) / runs.run_hash(config)
-    if (folder / "provenance.json").exists():
-        return runs.open(folder)
+    with _only_one(folder):
+        if not (folder / "provenance.json").exists():
+            _train(store, config, folder, device, progress)
+    return runs.open(folder)
+
+
+def _train(store, config, folder, device, progress):
     windows = features.windows(store, **config["features"])
     split = splits.split(windows.table, config["split"]["spec"], seed=config["split"]["seed"])
     classes = windows.songs
@@ -176,7 +187,6 @@ def train(store: Store, config, *, out, device="auto", progress=True) -> runs.Ru
     }
     runs.write_json(folder / "provenance.json", runs.provenance(**facts))
     (folder / "resume.pt").unlink(missing_ok=True)
-    return runs.open(folder)
 
 
 @dataclass(frozen=True)
@@ -387,6 +397,16 @@ def _cpu_has_bf16():
     # torch has no public question for this; where the private one is missing, float32 is right
     question = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return bool(question and question())
+
+
+@contextlib.contextmanager
+def _only_one(folder):
+    """Let one process at a time work on a run folder; a second one waits and finds it done."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f".{folder.name}.lock").open("w") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _save_weights(net, folder):

@@ -1,0 +1,97 @@
+"""The demonstration: simulate a data set, train the shared runs once, run the notebook series, write the pages.
+
+Nothing is downloaded and nothing else is needed. The default takes minutes on two cores; ``full`` is the recipe at the
+size of NMED-T, meant for a GPU, and says first what it will need.
+
+Functions: `run`, `full_size_notice`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from eegviz import report
+from eegviz.datasets import demo
+
+# Two workers get about the same work: the pictures of linear spectrograms are eight times larger.
+_SHARES = (("main", "psd-linear", "raw-mel"), ("psd-mel", "raw-linear", "published", "unseen-song"))
+FULL = {"n_subjects": 20, "n_pieces": 10, "n_hearings": 2, "duration": 270.0}
+
+
+def full_size_notice() -> str:
+    """What the full-size recipe needs, from its own numbers."""
+    n = FULL["n_subjects"] * FULL["n_pieces"] * FULL["n_hearings"]
+    windows = int(n * FULL["duration"])
+    store = n * 125 * FULL["duration"] * 125 * 4 / 1e9
+    features = windows * (63 + 125) * 125 * 4 / 1e9
+    steps = windows * 0.75 / 60
+    return (
+        f"Full size: {n} simulated recordings of {FULL['duration']:.0f} s, {windows} windows. Disk: {store:.1f} GB for "
+        f"the store, {features:.1f} GB for features. Training: seven runs of up to 100 epochs of {steps:.0f} steps; on "
+        f"two cores an epoch takes {steps * 1.1 / 3600:.1f} hours (1.1 s a step), so use a GPU."
+    )
+
+
+def run(out, *, full=False, seed=0, jobs=2) -> Path:
+    """Make the demonstration in the folder `out` and return its ``index.html``.
+
+    What is there already (store, runs) is reused, so a stopped demonstration continues.
+
+    Parameters
+    ----------
+    out : path
+    full : bool
+        NMED-T size.
+    seed : int
+        Of simulation and training.
+    jobs : int
+        Trainings and notebooks at a time.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    EegvizError
+        A notebook failed; its page says where.
+    """
+    out = Path(out)
+    store = out / "store"
+    with tqdm(total=3, desc="demonstration", unit="step", disable=None) as bar:
+        bar.set_postfix_str("simulating music and EEG")
+        if not store.exists():
+            demo.make_store(store, seed=seed, **(FULL if full else {}))
+        bar.update()
+        bar.set_postfix_str("training the shared runs")
+        _train(store, out / "runs", fast=not full, seed=seed, jobs=jobs)
+        bar.update()
+        bar.set_postfix_str("running the notebooks")
+        index = report.report(None, [store], out=out, runs=out / "runs", fast=not full, seed=seed, jobs=jobs)
+        bar.update()
+    return index
+
+
+def _train(store, runs, *, fast, seed, jobs):
+    """Train the shared runs in processes of their own, so that their memory is gone before the notebooks start."""
+    jobs = max(1, min(jobs, len(_SHARES)))
+    shares = _SHARES if jobs > 1 else (sum(_SHARES, ()),)
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        tasks = [
+            pool.submit(_worker, store, share, out=runs, fast=fast, seed=seed, threads=threads) for share in shares
+        ]
+        for task in tasks:
+            task.result()
+
+
+def _worker(store, wanted, **options):
+    from eegviz import recipes
+
+    recipes.run_all(store, wanted, **options)

@@ -1,0 +1,305 @@
+"""Scores of a run: each with its definition, n, chance level, interval, baselines and the split's label.
+
+A score that stands alone says nothing: a picture that never saw EEG can have a cosine above .8. Each metric is
+therefore shown beside the mean training picture (of all songs, and of the true song) and its chance level, and the
+primary one is **within-song retrieval**: is the prediction more like its own second than like the song's other
+seconds?
+
+Functions: `evaluate` (score a run, once), `describe` and `sentence` (say it), `by_listener`, `baselines`,
+`song_identification` (Table 2's classifier).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from eegviz import features, metrics, models, runs, stats, training
+
+FORMAT = 1  # raise when the meaning of metrics.json changes
+
+DEFINITIONS = {
+    "retrieval": (
+        "within-song retrieval percentile: share of the song's other test seconds that the prediction is less like "
+        "than its own (correlation of pictures; each recording's mean prediction and the candidates' mean removed, "
+        "which uses the test recording; ties at half)"
+    ),
+    "top-1": "share of windows whose own second is the most alike of all test seconds of the song",
+    "song accuracy": (
+        "a classifier trained on the predicted training pictures names the song of the predicted test pictures "
+        "(protocol of EEG2Mel's Table 2)"
+    ),
+    "kappa": "Cohen's kappa of that classifier: 0 at chance, 1 when always right",
+    "cosine": "cosine of predicted and true picture, per window",
+    "correlation": "Pearson correlation of predicted and true picture, per window",
+    "SSI": f"structural similarity of the whole picture, uniform window {metrics.SSI_WINDOW}, data range 1",
+    "PSNR": "peak signal-to-noise ratio of the whole picture in dB, data range 1",
+    "MSE": "mean squared error of the normalised picture (lower is better)",
+    "accuracy": "share of windows whose song the network names",
+}
+_PICTURE = {
+    "cosine": metrics.cosine,
+    "correlation": metrics.correlation,
+    "SSI": metrics.ssi,
+    "PSNR": metrics.psnr,
+    "MSE": metrics.mse,
+}
+
+
+def evaluate(run: runs.Run, *, store=None, windows=None, force=False):
+    """Score a run on its test windows and keep the result in the run folder.
+
+    Parameters
+    ----------
+    run : Run
+        Complete.
+    store : Store, optional
+        Where the run's store is now, when it has moved.
+    windows : Windows, optional
+        Those of the run, when they are at hand.
+    force : bool
+        Score again although ``metrics.json`` is there.
+
+    Returns
+    -------
+    dict
+        What ``metrics.json`` holds: ``run``, ``split`` (spec, label, n), ``metrics`` (a row each: metric, score, low,
+        high, unit, n, chance, baselines, definition), ``simulated``.
+    """
+    path = run.path / "metrics.json"
+    if path.exists() and not force and run.metrics.get("format") == FORMAT:
+        return run.metrics
+    windows = run.windows(store) if windows is None else windows
+    split = run.split(windows)
+    table = windows.table.iloc[split.test].reset_index(drop=True)
+    is_classifier = models.module(run.config["model"]["name"]).TASK == "classification"
+    score = _score_classifier if is_classifier else _score_regressor
+    rows, columns = score(run, windows, split, table)
+    result = {
+        "format": FORMAT,
+        "run": run.path.name,
+        "name": run.name,
+        "dataset": run.config["data"]["dataset"],
+        "simulated": run.provenance["simulated"],
+        "split": {
+            "spec": split.spec,
+            "label": split.label,
+            "can_separate": bool(split.can_separate),
+            "holds_out": split.holds_out,
+            "n_train": len(split.train),
+            "n_validation": len(split.validation),
+            "n_test": len(split.test),
+            "n_listeners": int(table["subject"].nunique()),
+        },
+        "metrics": rows,
+    }
+    table.assign(**columns).to_csv(run.path / "scores.csv", index=False)
+    runs.write_json(path, result)
+    return result
+
+
+def describe(result) -> str:
+    """The scores as a table in plain text, with the split's label above and the definitions below."""
+    split = result["split"]
+    lines = [
+        f"{result['name']}{'  [simulated data]' if result['simulated'] else ''}",
+        f"split {split['spec']}: {split['label']}",
+        f"train {split['n_train']}, validation {split['n_validation']}, test {split['n_test']} windows "
+        f"of {split['n_listeners']} listener{'s' if split['n_listeners'] != 1 else ''}",
+        "",
+        f"{'metric':<14} {'score':>8} {'95 % interval':>19} {'chance':>8} {'mean picture':>13} {'song mean':>10} {'n':>6}",
+    ]
+    for row in result["metrics"]:
+        interval = "n/a" if row["low"] is None else f"[{row['low']:.3f}, {row['high']:.3f}]"
+        base = row["baselines"]
+        lines.append(
+            f"{row['metric']:<14} {_number(row['score']):>8} {interval:>19} {_number(row['chance']):>8} "
+            f"{_number(base.get('mean picture')):>13} {_number(base.get('song mean')):>10} {row['n']:>6}"
+        )
+    units = sorted({row["unit"] for row in result["metrics"] if row["unit"]})
+    lines += ["", f"interval: bootstrap over {'; '.join(units)}" if units else "interval: n/a"]
+    lines += ["mean picture, song mean: the mean training picture of all songs, of the true song (no EEG)"]
+    lines += [f"{row['metric']}: {row['definition']}" for row in result["metrics"]]
+    lines += [f"{row['metric']} is n/a: {row['note']}" for row in result["metrics"] if row["note"]]
+    return "\n".join(lines)
+
+
+def primary(result):
+    """The row of the primary metric: retrieval, or accuracy for a classifier."""
+    return result["metrics"][0]
+
+
+def sentence(result) -> str:
+    """The primary score in one sentence: what, on which split, how sure, and on which side of chance it lies."""
+    row, split = primary(result), result["split"]
+    if row["score"] is None:
+        return f"{row['metric']} is not defined on split {split['spec']}: {row['note']}."
+    where = "includes" if row["low"] <= row["chance"] <= row["high"] else (
+        "lies above" if row["low"] > row["chance"] else "lies below"
+    )  # fmt: skip
+    return (
+        f"{row['metric']} {row['score']:.3f}, 95 % interval [{row['low']:.3f}, {row['high']:.3f}] over {row['unit']}, "
+        f"which {where} chance ({row['chance']:.3f}); n = {row['n']} windows; split {split['spec']} ({split['label']})"
+        f"{'; simulated data' if result['simulated'] else ''}."
+    )
+
+
+def by_listener(run: runs.Run, metric):
+    """Mean of a metric of ``scores.csv`` for each listener, sorted by name: a pandas Series."""
+    return run.scores.groupby("subject")[metric].mean()
+
+
+def baselines(windows, split):
+    """Pictures that never saw EEG, one per test window, from training windows only.
+
+    Returns
+    -------
+    dict of np.ndarray [shape=(n_test, n_frames, n_bins)]
+        ``"mean picture"`` of all training windows, and ``"song mean"`` of the true song, which is absent where a test
+        song is not in the training side.
+    """
+    songs = windows.table["stimulus"].to_numpy(str)
+    means, counts = {}, {}
+    for song in np.unique(songs[split.train]):
+        index = split.train[songs[split.train] == song]
+        means[song], counts[song] = _mean_target(windows, index), len(index)
+    total = sum(counts.values())
+    mean = sum(means[s] * (counts[s] / total) for s in means).astype(np.float32)
+    test_songs = songs[split.test]
+    result = {"mean picture": np.broadcast_to(mean, (len(split.test), *mean.shape))}
+    if set(test_songs) <= set(means):
+        names = np.unique(test_songs)
+        stacked = np.stack([means[s] for s in names]).astype(np.float32)
+        result["song mean"] = stacked[np.searchsorted(names, test_songs)]
+    return result
+
+
+def song_identification(run: runs.Run, windows, split, *, seed=0):
+    """Table 2's protocol: train the song classifier on predicted training pictures, test it on predicted test ones.
+
+    Parameters
+    ----------
+    run : Run
+    windows : Windows
+    split : Split
+    seed : int
+
+    Returns
+    -------
+    np.ndarray [shape=(n_test,)] of str, or None
+        The named songs; None where a test song is not in the training side, so that no classifier can know it.
+    """
+    songs = windows.table["stimulus"].to_numpy(str)
+    classes = np.unique(songs[split.train])
+    if len(classes) < 2 or not set(songs[split.test]) <= set(classes):
+        return None
+    preset = "fast" if run.config["model"]["preset"] == "fast" else "eeg2mel"
+    config = models.config("classifier", preset)
+    compute = training.Compute.choose("auto", run.config["precision"])
+    labels = np.searchsorted(classes, songs).astype(np.int64)
+    with tempfile.TemporaryDirectory(dir=run.path, prefix=".predicted-") as folder:
+        path = Path(folder) / "train.npy"
+        blocks = training.predict(run.network(), lambda i: (windows.eeg[i], None), split.train, compute=compute)
+        features.write_npy(path, (len(split.train), *windows.out_shape), blocks)
+        pictures = np.load(path, mmap_mode="r")
+        own = labels[split.train]
+        torch.manual_seed(seed)
+        net = models.module("classifier").build(config, windows.out_shape, (len(classes),))
+
+        def batches(index):
+            return pictures[index], own[index]
+
+        everything = np.arange(len(pictures))
+        training.fit_statistics(net, batches, everything)
+        training.fit(
+            net, batches, everything, validation=everything[:0], settings=config, seed=seed, compute=compute,
+            description=f"song classifier {run.path.name}",
+        )  # fmt: skip
+        predicted = run.predictions
+        logits = training.predict(net, lambda i: (predicted[i], None), np.arange(len(predicted)), compute=compute)
+        return classes[np.concatenate(list(logits)).argmax(1)]
+
+
+def _score_regressor(run, windows, split, table):
+    prediction, target = run.predictions, windows.target(split.test)
+    columns, rows = {}, []
+
+    def add(metric, values, *, chance=None, base=None, note=""):
+        columns[metric] = values
+        rows.append(_row(metric, values, table, chance=chance, base=base, note=note))
+
+    found = metrics.retrieval(
+        prediction, target, recordings=table["recording"], songs=table["stimulus"], seconds=table["second"]
+    )
+    add("retrieval", found.percentile, chance=0.5, base={"mean picture": 0.5, "song mean": 0.5})
+    add("top-1", found.top_k(1), chance=float(np.mean(found.chance_top_k(1))))
+    named = song_identification(run, windows, split)
+    rows += _accuracy_rows(named, table, columns)
+    pictures = baselines(windows, split)
+    for name, metric in _PICTURE.items():
+        base = {k: float(np.mean(metric(v, target))) for k, v in pictures.items()}
+        add(name, metric(prediction, target), base=base)
+    return rows, columns
+
+
+def _score_classifier(run, windows, split, table):
+    classes = np.array(run.provenance["classes"])
+    named = classes[np.asarray(run.predictions).argmax(1)]
+    columns = {}
+    rows = _accuracy_rows(named, table, columns)
+    rows[0] |= {"metric": "accuracy", "definition": DEFINITIONS["accuracy"]}
+    return rows, columns
+
+
+def _accuracy_rows(named, table, columns):
+    songs = table["stimulus"].to_numpy(str)
+    if named is None:
+        note = "a test song is not in the training side, or there is one song only"
+        return [_empty("song accuracy", len(table), note), _empty("kappa", len(table), note)]
+    columns["named_song"] = named
+    right = (named == songs).astype(float)
+    chance = float(metrics.chance_accuracy(songs, kind="largest"))
+    kappa = _empty("kappa", len(table), "")
+    kappa |= {"score": float(metrics.kappa(named, songs)), "chance": 0.0}
+    return [_row("song accuracy", right, table, chance=chance), kappa]
+
+
+def _row(metric, values, table, *, chance=None, base=None, note=""):
+    interval = stats.bootstrap_interval(values, table["subject"], windows=table)
+    return {
+        "metric": metric,
+        "score": float(interval.estimate),
+        "low": _finite(interval.low),
+        "high": _finite(interval.high),
+        "unit": f"{interval.n_groups} {interval.unit}",
+        "n": len(values),
+        "chance": chance,
+        "baselines": base or {},
+        "definition": DEFINITIONS[metric],
+        "note": note,
+    }
+
+
+def _empty(metric, n, note):
+    return {
+        "metric": metric, "score": None, "low": None, "high": None, "unit": "", "n": n, "chance": None,
+        "baselines": {}, "definition": DEFINITIONS[metric], "note": note,
+    }  # fmt: skip
+
+
+def _mean_target(windows, index):
+    total = 0.0
+    for i in range(0, len(index), 128):
+        total = total + windows.target(index[i : i + 128]).sum(0, dtype=np.float64)
+    return total / len(index)
+
+
+def _finite(value):
+    return None if value is None or not np.isfinite(value) else float(value)
+
+
+def _number(value):
+    return "n/a" if value is None else f"{value:.3f}"

@@ -1,0 +1,463 @@
+"""An executed notebook as a page for readers: the story first, the code folded, nothing from the network.
+
+Markdown goes through nbconvert's renderer, code through Pygments; the rest is markup of our own, so that a page loads
+neither require.js nor MathJax (formulas in the notebooks are plain text). In order of preference an output is shown as
+picture, HTML, markdown or text. What only lives beside a kernel (ipywidgets, HoloViews with Bokeh, JavaScript) is left
+out when its cell also holds a picture, and otherwise replaced by a note.
+
+Alternative text is read from the output's metadata, ``{"image/png": {"alt": …}}``; a table's caption from
+``{"text/html": {"caption": …}}``. Cell tags: ``remove-input``, ``remove-output`` and ``remove-cell`` hide a part.
+
+Functions: `render`, `title`, `question`, `pictures`, `impossibilities`, `not_possible`.
+"""
+
+import base64
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import page
+from .page import escape
+
+if TYPE_CHECKING:
+    import bs4
+    import nbformat
+
+IMPOSSIBLE = "not possible on this data because"
+LIVE = (
+    "application/vnd.jupyter.widget-view+json",
+    "application/vnd.holoviews_exec.v0+json",
+    "application/vnd.bokehjs_exec.v0+json",
+    "application/javascript",
+)
+LOADERS = ("application/vnd.holoviews_load.v0+json", "application/vnd.bokehjs_load.v0+json")
+LIVE_NOTE = "An interactive view stands here in JupyterLab. It needs a running notebook, so this page leaves it out."
+MAX_TEXT = 20_000  # characters of one text output; the rest stays in the notebook
+
+
+def not_possible(reason: str) -> None:
+    """Say, in a notebook, that the data cannot support a section; the report shows it as a note.
+
+    Parameters
+    ----------
+    reason : str
+        The rest of the sentence "not possible on this data because …".
+
+    Examples
+    --------
+    >>> not_possible("nobody imagined music in it")
+    not possible on this data because nobody imagined music in it
+    """
+    print(f"{IMPOSSIBLE} {reason}")
+
+
+def title(notebook: "nbformat.NotebookNode", *, name: str = "") -> str:
+    """The text of the first heading; without one, `name` made readable."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            heading = _soup(_markdown(cell.source)).find(re.compile("^h[1-6]$"))
+            if heading is not None:
+                return heading.get_text(" ", strip=True)
+    return name.replace("_", " ").strip().capitalize() or "Untitled"
+
+
+def question(notebook: "nbformat.NotebookNode") -> str:
+    """The first paragraph of prose, as text: by the series' convention, the notebook's question."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            paragraph = _soup(_markdown(cell.source)).find("p")
+            if paragraph is not None:
+                return " ".join(paragraph.get_text().split())
+    return ""
+
+
+def pictures(notebook: "nbformat.NotebookNode") -> Iterator[tuple[bytes, str]]:
+    """The PNG pictures of the outputs in order, each with its alternative text."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "image/png" in data:
+                yield base64.b64decode(data["image/png"]), _alt(output, "image/png")
+            for match in re.finditer(
+                r"<img[^>]*src=[\"']data:image/png;base64,([^\"']+)", data.get("text/html", "")
+            ):
+                yield base64.b64decode(match.group(1)), _alt(output, "image/png")
+
+
+def impossibilities(notebook: "nbformat.NotebookNode") -> list[str]:
+    """The reasons of every "not possible on this data because …" among the outputs."""
+    reasons = []
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            text = output.get("text", "") or output.get("data", {}).get("text/plain", "")
+            for line in text.splitlines():
+                reason = _reason(line)
+                if reason and reason not in reasons:
+                    reasons.append(reason)
+    return reasons
+
+
+def render(
+    notebook: "nbformat.NotebookNode",
+    *,
+    name: str = "",
+    folder: str | Path = ".",
+    home: page.Link | None = None,
+    previous: page.Link | None = None,
+    following: page.Link | None = None,
+    facts: Mapping[str, Any] | None = None,
+    failure: tuple[int | None, str] | None = None,
+) -> str:
+    """The page of one executed notebook.
+
+    Parameters
+    ----------
+    notebook : nbformat.NotebookNode
+    name : str
+        Its name, for a title where it has no heading.
+    folder : path
+        Where the notebook's relative pictures lie; they are embedded.
+    home, previous, following : (str, str), optional
+        Address and text of the links to the index and to the neighbours.
+    facts : mapping, optional
+        What made the page; ``simulated`` True adds a banner.
+    failure : (int or None, str), optional
+        Cell number and message, stamped on top.
+
+    Returns
+    -------
+    str
+        A complete HTML document.
+    """
+    heading = title(notebook, name=name)
+    body = _Body(Path(folder), failed_cell=failure[0] if failure else None)
+    cells = "".join(body.cell(cell) for cell in notebook.cells)
+    top = ""
+    if failure is not None:
+        cell, message = failure
+        link = (f"#cell-{cell}", f"Go to cell {cell}.") if cell else None
+        where = f"in cell {cell}: " if cell else ""
+        top += page.banner("FAILED", f"{where}{message}", kind="failed", link=link)
+    if facts and facts.get("simulated"):
+        top += page.banner("Simulated data.", "No brain was recorded for the numbers below.", kind="simulated")
+    if not body.has_title:
+        top += f"<h1>{escape(heading)}</h1>\n"
+    return page.shell(
+        top + cells,
+        title=heading,
+        description=question(notebook),
+        home=home,
+        previous=previous,
+        following=following,
+        contents=body.headings,
+        facts=facts,
+    )
+
+
+class _Body:
+    """Turns cells into HTML one after the other; counts what must be unique or numbered on a page."""
+
+    def __init__(self, folder: Path, *, failed_cell: int | None) -> None:
+        self.folder = folder
+        self.failed_cell = failed_cell
+        self.used = {"main"}
+        self.headings: list[tuple[int, str, str]] = []
+        self.has_title = False
+        self.code_cells = self.tables = self.sounds = 0
+        self.section = "this notebook"
+
+    def cell(self, cell: "nbformat.NotebookNode") -> str:
+        tags = cell.metadata.get("tags", [])
+        if cell.cell_type == "markdown":
+            if "remove-cell" in tags:
+                return ""
+            return self.prose(_markdown(cell.source, folder=self.folder, attachments=cell.get("attachments")))
+        if cell.cell_type != "code":
+            return ""
+        self.code_cells += 1
+        number, failed = self.code_cells, self.code_cells == self.failed_cell
+        if "remove-cell" in tags and not failed:
+            return ""
+        parts = []
+        if cell.source.strip() and ("remove-input" not in tags or failed):
+            parts.append(_code(cell.source, number=number, tags=tags, opened=failed))
+        if "remove-output" not in tags or failed:
+            parts.append(self.outputs(cell.get("outputs", [])))
+        content = "".join(parts)
+        if not content:
+            return ""
+        kind = ' class="failure"' if failed else ""
+        return f'<div id="cell-{number}"{kind}>\n{content}</div>\n'
+
+    def prose(self, html: str) -> str:
+        soup = _soup(html)
+        for heading in soup.find_all(re.compile("^h[1-6]$")):
+            self.heading(heading, soup)
+        return self.finish(soup)
+
+    def heading(self, heading: "bs4.Tag", soup: "bs4.BeautifulSoup") -> None:
+        text = heading.get_text(" ", strip=True)
+        if not self.has_title:
+            self.has_title, heading.name = True, "h1"
+            return
+        heading.name = "h2" if heading.name == "h1" else heading.name
+        level, name = int(heading.name[1]), page.slug(text, used=self.used)
+        heading["id"], self.section = name, text
+        self.headings.append((level, name, text))
+        anchor = soup.new_tag("a", attrs={"class": "anchor", "href": f"#{name}", "aria-label": f"Link to {text}"})
+        anchor.string = "#"
+        heading.append(anchor)
+
+    def outputs(self, outputs: list[Any]) -> str:
+        pictured = any(_has_picture(output) for output in outputs)
+        html, noted = [], False
+        for output in outputs:
+            kind, data = output.output_type, output.get("data", {})
+            if kind == "stream":
+                html.append(_stream(output.text, errors=output.name == "stderr"))
+            elif kind == "error":
+                html.append(f"<pre>{escape(_terminal(chr(10).join(output.traceback)))}</pre>\n")
+            elif any(loader in data for loader in LOADERS) or 'class="logo-block"' in data.get("text/html", ""):
+                continue  # a library announcing itself: nothing to read
+            elif not _has_picture(output) and any(live in data for live in LIVE):
+                if not pictured and not noted:
+                    html.append(f'<div class="note"><p>{LIVE_NOTE}</p></div>\n')
+                    noted = True
+            else:
+                html.append(self.bundle(output))
+        return "".join(html)
+
+    def bundle(self, output: Any) -> str:
+        """One output, in the richest form that a page can keep."""
+        data = output.data
+        for mime in ("image/svg+xml", "image/png", "image/jpeg"):
+            if mime in data:
+                return self.picture(data[mime], mime, output)
+        if "text/html" in data:
+            return self.html(data["text/html"], output)
+        if "text/markdown" in data:
+            return f'<div class="result">{self.prose(_markdown(data["text/markdown"], folder=self.folder))}</div>\n'
+        text = data.get("text/plain") or data.get("text/latex") or ""
+        return _stream(text) if text else ""
+
+    def picture(self, content: str, mime: str, output: Any) -> str:
+        if mime == "image/svg+xml":
+            content, size = base64.b64encode(content.encode()).decode(), None
+        else:
+            content, size = "".join(content.split()), _size(output, content, mime)
+        alt = _alt(output, mime) or f"Figure in the section “{self.section}”; its text says what it shows."
+        caption = output.get("metadata", {}).get(mime, {}).get("caption", "")
+        shape = f' width="{size[0]}" height="{size[1]}"' if size else ""
+        below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+        return f'<figure><img src="data:{mime};base64,{content}" alt="{escape(alt)}"{shape}>{below}</figure>\n'
+
+    def html(self, html: str, output: Any) -> str:
+        soup = _soup(html)
+        if any(live in output.data for live in LIVE):  # keep the still picture of a live view
+            stills = "".join(str(image) for image in soup.find_all("img", src=re.compile("^data:image/")))
+            soup = _soup(stills)
+        for image in soup.find_all("img"):
+            image["alt"] = image.get("alt") or _alt(output, "image/png") or f"Figure in “{self.section}”"
+        alone = soup.find_all(True)
+        if len(alone) == 1 and alone[0].name == "img":
+            alone[0].attrs.pop("style", None)
+            alone[0].wrap(soup.new_tag("figure"))
+        caption = output.get("metadata", {}).get("text/html", {}).get("caption", "")
+        return f'<div class="result">{self.finish(soup, caption=caption)}</div>\n'
+
+    def finish(self, soup: "bs4.BeautifulSoup", *, caption: str = "") -> str:
+        """What holds for all markup: tables scroll and have headers, sounds have names, nothing is fetched."""
+        for table in soup.find_all("table"):
+            if table.find_parent("table") is None:
+                self.tables += 1
+                _table(table, soup, caption=caption or f"Table {self.tables}. {self.section}")
+        for sound in soup.find_all("audio"):
+            self.sounds += 1
+            if not sound.get("aria-label") and not sound.get("aria-labelledby"):
+                sound["aria-label"] = f"Sound {self.sounds}, {self.section}"
+            sound.attrs.setdefault("preload", "metadata")
+        for block in soup.find_all("pre"):
+            block["tabindex"] = "0"
+        _no_network(soup, self.folder)
+        return soup.decode(formatter="html5") + "\n"
+
+
+def _table(table: "bs4.Tag", soup: "bs4.BeautifulSoup", *, caption: str) -> None:
+    for attribute in ("border", "align"):
+        table.attrs.pop(attribute, None)
+    for row in table.find_all("tr"):
+        row.attrs.pop("style", None)
+    for style in table.find_previous_siblings("style", attrs={"scoped": True}):
+        style.decompose()
+    for head in table.find_all("th"):
+        if not head.get_text(strip=True):
+            head.name = "td"  # an empty header names nothing
+        elif not head.get("scope"):
+            across = head.get("colspan", "1") != "1"
+            inside = head.find_parent("thead") is not None or head.find_parent("tr").find("td") is None
+            head["scope"] = ("colgroup" if across else "col") if inside else "row"
+    _align_numbers(table)
+    if table.caption is None:
+        made = soup.new_tag("caption")
+        made.string = caption
+        table.insert(0, made)
+    parent = table.parent
+    if not (parent.name == "div" and "scroll" in parent.get("class", [])):
+        words = table.caption.get_text(" ", strip=True)
+        table.wrap(
+            soup.new_tag("div", attrs={"class": "scroll", "role": "region", "tabindex": "0", "aria-label": words})
+        )
+
+
+def _align_numbers(table: "bs4.Tag") -> None:
+    """Right-align the columns whose every filled body cell is a number."""
+    rows = [row.find_all(["th", "td"], recursive=False) for row in table.find_all("tr")]
+    if any(cell.get("rowspan", "1") != "1" or cell.get("colspan", "1") != "1" for row in rows for cell in row):
+        return
+    for column in range(max((len(row) for row in rows), default=0)):
+        cells = [row[column] for row in rows if len(row) > column]
+        texts = [cell.get_text(strip=True) for cell in cells if cell.name == "td"]
+        filled = [text for text in texts if text not in ("", "—", "n/a", "NaN", "nan")]
+        if filled and all(re.fullmatch(r"[-−+±]?[\d.,\s]+(e[-+]?\d+)?\s?%?", text) for text in filled):
+            for cell in cells:
+                cell["class"] = [*cell.get("class", []), "number"]
+
+
+def _no_network(soup: "bs4.BeautifulSoup", folder: Path) -> None:
+    """Drop or replace whatever a browser would fetch; point links to notebooks at their pages."""
+    for tag in soup.find_all(["script", "link", "iframe", "object", "embed", "base", "meta"]):
+        address = tag.get("src") or tag.get("href") or tag.get("data") or ""
+        if tag.name in ("link", "base", "meta") or (address and not address.startswith(("data:", "blob:"))):
+            tag.decompose()
+    for tag in soup.find_all(["img", "audio", "video", "source", "track", "image"]):
+        tag.attrs.pop("srcset", None)
+        address = tag.get("src", "")
+        if address and not address.startswith(("data:", "blob:")):
+            embedded = _embed(address, folder)
+            if embedded:
+                tag["src"] = embedded
+            elif tag.name == "img":
+                tag.name, tag.attrs = "em", {}
+                tag.string = f"[a picture that is not part of this page: {address}]"
+            else:
+                del tag["src"]
+    fetches = re.compile(r"@import[^;]*;?|url\(\s*['\"]?(?!data:|#)[^)]*\)", re.IGNORECASE)
+    for style in soup.find_all("style"):
+        style.string = fetches.sub("", style.get_text())
+    for tag in soup.find_all(style=fetches):
+        tag["style"] = fetches.sub("", tag["style"])
+    for link in soup.find_all("a", href=True):
+        if re.match(r"[a-z][\w+.-]*:", link["href"]):
+            link["rel"] = "noopener noreferrer"
+        else:
+            link["href"] = re.sub(r"\.ipynb(?=$|#)", ".html", link["href"])
+
+
+def _embed(address: str, folder: Path) -> str:
+    """A relative file as a data address; empty when it is no file inside the notebook's folder."""
+    import mimetypes
+
+    if re.match(r"[a-z][\w+.-]*:|//", address, re.IGNORECASE):
+        return ""
+    path = (folder / address).resolve()
+    if not path.is_relative_to(folder.resolve()) or not path.is_file():
+        return ""
+    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _code(source: str, *, number: int, tags: list[str], opened: bool) -> str:
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import get_lexer_by_name
+
+    marked = highlight(source.strip("\n"), get_lexer_by_name("python"), HtmlFormatter(nowrap=True))
+    name = "parameters" if "parameters" in tags else "code"
+    name = "parameters of this run" if "injected-parameters" in tags else name
+    state = " open" if opened else ""
+    return (
+        f'<details class="code"{state}><summary>{name}<span class="hidden"> of cell {number}</span></summary>'
+        f'<pre class="pygments" tabindex="0"><code>{marked}</code></pre></details>\n'
+    )
+
+
+def _stream(text: str, *, errors: bool = False) -> str:
+    """Text output: notes stand out, messages on the error stream are folded away."""
+    text = _terminal(text)
+    if len(text) > MAX_TEXT:
+        text = f"{text[:MAX_TEXT]}\n… {len(text) - MAX_TEXT} more characters in the notebook"
+    html, plain = [], []
+
+    def flush() -> None:
+        block = "\n".join(plain).strip("\n")
+        plain.clear()
+        if block.strip():
+            pre = f'<pre tabindex="0">{escape(block)}</pre>'
+            folded = f'<details class="more"><summary>messages</summary>{pre}</details>'
+            html.append(f"{folded if errors else pre}\n")
+
+    for line in text.split("\n"):
+        reason = _reason(line)
+        if reason:
+            flush()
+            html.append(
+                f'<div class="note impossible"><p><strong>Not possible on this data</strong> because {escape(reason)}</p></div>\n'
+            )
+        else:
+            plain.append(line)
+    flush()
+    return "".join(html)
+
+
+def _reason(line: str) -> str:
+    line = line.strip().strip("'\"")
+    return line[len(IMPOSSIBLE) :].strip() if line.lower().startswith(IMPOSSIBLE) else ""
+
+
+def _terminal(text: str) -> str:
+    """What a terminal would show at the end: no colours, and of an overwritten line only its last state."""
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
+
+
+def _has_picture(output: Any) -> bool:
+    data = output.get("data", {})
+    return any(mime in data for mime in ("image/png", "image/svg+xml", "image/jpeg")) or bool(
+        re.search(r"<img[^>]*src=[\"']data:image/", data.get("text/html", ""))
+    )
+
+
+def _alt(output: Any, mime: str) -> str:
+    return str(output.get("metadata", {}).get(mime, {}).get("alt", "") or "")
+
+
+def _size(output: Any, content: str, mime: str) -> tuple[int, int] | None:
+    """Width and height in CSS pixels, from the metadata or the PNG's own header."""
+    stated = output.get("metadata", {}).get(mime, {})
+    if stated.get("width") and stated.get("height"):
+        return int(stated["width"]), int(stated["height"])
+    if mime != "image/png":
+        return None
+    head = base64.b64decode(content[:48])
+    return struct.unpack(">II", head[16:24]) if head[:8] == b"\x89PNG\r\n\x1a\n" else None
+
+
+def _markdown(source: str, *, folder: Path | None = None, attachments: Any = None) -> str:
+    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+    renderer = IPythonRenderer(
+        escape=False,
+        exclude_anchor_links=True,
+        embed_images=folder is not None,
+        path=str(folder or ""),
+        attachments=attachments or {name: {} for name in re.findall(r"attachment:([^)\s]+)", source)},
+    )
+    return MarkdownWithMath(renderer=renderer).render(source)
+
+
+def _soup(html: str) -> "bs4.BeautifulSoup":
+    import bs4
+
+    return bs4.BeautifulSoup(html, "html.parser")

@@ -1,0 +1,77 @@
+"""The runs that the notebook series shows, by name, so that every page, the demonstration and the tests share them.
+
+A recipe is a dict for `eegviz.training.configure`. ``fast`` shrinks models and epochs (our choice, for two cores);
+otherwise the settings are the published ones where the name says so. `run` trains a recipe once and then reuses it.
+
+Functions: `names`, `recipe`, `honest_split`, `run`, `run_all`.
+"""
+
+from __future__ import annotations
+
+from eegviz import evaluation, runs, training
+from eegviz.errors import ParameterError
+from eegviz.store import Store
+
+PUBLISHED_SPLIT = "interleaved"
+# Table 2 of EEG2Mel: the four pairs and their published accuracies (ten songs, chance 10 %)
+TABLE_2 = {
+    "psd-mel": {"eeg": "periodogram", "audio": "mel-db", "published": 0.8080},
+    "psd-linear": {"eeg": "periodogram", "audio": "linear-db", "published": 0.7228},
+    "raw-mel": {"eeg": "raw", "audio": "mel-db", "published": 0.4607},
+    "raw-linear": {"eeg": "raw", "audio": "linear-db", "published": 0.3753},
+}
+# "main" is judged on what the store's best split holds out; "published" is the paper's own training
+# recipe on the same split; "unseen-song" holds out the last song.
+NAMES = (*TABLE_2, "main", "published", "unseen-song")
+# Fast settings are ours: a quarter of the filters and a tenth of the epochs or fewer.
+FAST = {"width": 2, "depth": 3, "units": 96, "epochs": 6, "patience": 0}
+
+
+def honest_split(store: Store, condition="listening"):
+    """The strongest split that a store allows: another hearing, else new listeners, else a block of time."""
+    rows = store.recordings
+    rows = rows[(rows["condition"] == condition) & (rows["stimulus"] != "")]
+    if rows["repeat"].nunique() > 1:
+        return "repeat"
+    if rows["subject"].nunique() > 1:
+        return "subject"
+    return "blocked"
+
+
+def recipe(store: Store, name, *, fast=True, seed=0):
+    """The options of the recipe called `name` for a store, ready for `eegviz.training.configure`."""
+    if name not in NAMES:
+        raise ParameterError(f"unknown recipe {name!r}; known are {', '.join(NAMES)}.")
+    options = {"model": "cnn", "seed": seed, "preset": "fast" if fast else "eeg2mel-stable"}
+    if fast:
+        options["settings"] = dict(FAST)
+    if name in TABLE_2:
+        pair = TABLE_2[name]
+        return options | {"eeg": pair["eeg"], "audio": pair["audio"], "split": PUBLISHED_SPLIT}
+    options |= {"eeg": "periodogram", "audio": "mel-db"}
+    if name == "unseen-song":
+        songs = sorted(s for s in store.recordings["stimulus"].unique() if s)
+        return options | {"split": f"song:{songs[-1]}"}
+    if name == "published":
+        options["preset"] = "eeg2mel"
+    return options | {"split": honest_split(store)}
+
+
+def run(store: Store, name, *, out, fast=True, seed=0, device="auto") -> runs.Run:
+    """The trained and scored run of a recipe in the folder of runs `out`; trained only when it is not there."""
+    config = training.configure(store, **recipe(store, name, fast=fast, seed=seed))
+    done = training.train(store, config, out=out, device=device)
+    evaluation.evaluate(done, store=store)
+    return done
+
+
+def run_all(store_path, wanted, *, out, fast=True, seed=0, threads=1):
+    """Train recipes in turn; a function for worker processes, so it takes a path and returns nothing."""
+    import torch
+
+    from eegviz import store
+
+    torch.set_num_threads(threads)
+    opened = store.open(store_path)
+    for name in wanted:
+        run(opened, name, out=out, fast=fast, seed=seed)
