@@ -61,7 +61,7 @@ def _version(value: bool):
 
 @app.callback()
 def _options(
-    debug: Annotated[bool, typer.Option(help="Show a traceback when something goes wrong.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something goes wrong.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -117,9 +117,9 @@ def info(
     verify: Annotated[bool, typer.Option("--verify", help="Check every checksum.")] = False,
 ):
     """Show what a store holds."""
-    from eegviz import store
+    from eegviz import exploration, store
 
-    print(store.describe(store.open(path)))
+    print(exploration.describe(store.open(path)))
     if verify:
         problems = store.verify(path)
         for problem in problems:

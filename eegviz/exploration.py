@@ -1,6 +1,6 @@
 """A first look at a store: excerpts, spectra, band power, and whether the EEG follows the beat.
 
-Functions: `overview`, `excerpt`, `mean_spectrum`, `band_power`, `tempo_spectra`, `tempo_table`.
+Functions: `overview`, `describe`, `heard`, `excerpt`, `mean_spectrum`, `band_power`, `tempo_spectra`, `tempo_table`.
 
 The tempo analysis follows the authors of NMED-T (Losorelli et al. 2017, ISMIR): the listeners of a song are averaged,
 and the spectrum of the average is searched at the tempo and its simple multiples. Notebook 01 shows it.
@@ -29,6 +29,27 @@ def overview(store: Store) -> str:
     return (
         f"{kind} {len(rows)} recordings of {rows['subject'].nunique()} listeners and "
         f"{(store.stimuli['stimulus']).nunique()} stimuli, {hours:.2f} hours; licence: {store.manifest['licence']}"
+    )
+
+
+def describe(store: Store) -> str:
+    """What ``eegviz info`` prints: an overview, the source, and the tables of recordings and stimuli."""
+    manifest = store.manifest
+    recordings = store.recordings
+    shown = recordings.drop(columns=["n_times"]).assign(
+        seconds=(recordings["n_times"] / recordings["sfreq"]).round(2),
+        bad=[len(store.bads(r)) for r in recordings["recording"]],
+    )
+    return "\n".join(
+        [
+            f"{manifest['title']} ({manifest['dataset']})",
+            overview(store),
+            f"cite: {manifest['citation']}",
+            "",
+            shown.to_string(index=False, max_rows=40),
+            "",
+            store.stimuli.round(3).to_string(index=False),
+        ]
     )
 
 

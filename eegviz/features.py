@@ -34,7 +34,7 @@ import scipy.fft
 import scipy.signal
 
 from eegviz.errors import DataError, ParameterError
-from eegviz.store import Store
+from eegviz.store import CACHE, Store
 
 EEG_KINDS = ("raw", "periodogram", "welch")
 AUDIO_KINDS = ("mel", "mel-db", "linear", "linear-db")
@@ -422,7 +422,7 @@ def windows(
         "eeg": eeg, "audio": audio, "condition": condition, "tmin": tmin, "tmax": tmax,
         "ref_db": refs, "max_db": float(max_db), "sfreq": sfreq, "ch_names": ch_names,
     }  # fmt: skip
-    folder = Path(cache or os.environ.get("EEGVIZ_CACHE") or store.path / "cache")
+    folder = Path(cache or os.environ.get("EEGVIZ_CACHE") or store.path / CACHE)
     pictures = _cached_eeg(store, table, eeg, sfreq, folder)
     sounds = {s: _cached_sound(store, s, audio, folder) for s in refs}
     return Windows(table, pictures, sounds, settings)

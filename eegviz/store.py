@@ -45,6 +45,7 @@ RECORDING_COLUMNS = (
 )  # fmt: skip
 STIMULUS_COLUMNS = ("stimulus", "title", "sr", "n_samples", "duration")
 EVENT_COLUMNS = ("recording", "onset", "duration", "label")
+CACHE = "cache"  # folder of features made from the store; not part of it
 MAX_ID_BYTES = 200  # leaves room for a suffix below the 255 bytes of common file systems
 
 _FORBIDDEN = set('/\\:*?"<>|')
@@ -52,6 +53,10 @@ _JOURNAL = "journal.jsonl"
 _KINDS = {
     "str": str, "int": "int64", "float": "float64", "bool": "bool",
 }  # fmt: skip
+
+
+class WriteError(DataError):
+    """The disk does not take a file of the store (full, read-only): writing cannot go on."""
 
 
 # ---------------------------------------------------------------- reading
@@ -104,9 +109,7 @@ class Store:
         self._tables = {}
 
     def __repr__(self):
-        return (
-            f"<Store {self.path} | {self.manifest['dataset']}: {len(self._table('recordings'))} recordings>"
-        )
+        return f"<Store {self.path} | {self.manifest['dataset']}: {len(self._table('recordings'))} recordings>"
 
     @property
     def recordings(self):
@@ -146,9 +149,7 @@ class Store:
         try:
             eeg = np.load(file, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise DataError(
-                f"{file} cannot be read ({error}); run store.verify and ingest the data again"
-            ) from error
+            raise DataError(f"{file} cannot be read ({error}); run store.verify and ingest the data again") from error
         expected = (row["n_channels"], row["n_times"])
         if eeg.shape != expected or eeg.dtype != np.float32:
             raise DataError(
@@ -186,9 +187,7 @@ class Store:
             events = events[(events["recording"] == recording).to_numpy()]
             inside = events[(events["onset"] < row["n_times"] / row["sfreq"]).to_numpy()]
             raw.set_annotations(
-                mne.Annotations(
-                    inside["onset"].to_numpy(), inside["duration"].to_numpy(), inside["label"].to_list()
-                ),
+                mne.Annotations(inside["onset"].to_numpy(), inside["duration"].to_numpy(), inside["label"].to_list()),
                 verbose=False,
             )
         return raw
@@ -211,9 +210,7 @@ class Store:
         try:
             return soundfile.read(file, dtype="float32")
         except (OSError, soundfile.SoundFileError) as error:
-            raise DataError(
-                f"{file} cannot be read ({error}); run store.verify and ingest the data again"
-            ) from error
+            raise DataError(f"{file} cannot be read ({error}); run store.verify and ingest the data again") from error
 
     def has_table(self, name):
         """Say whether the store holds a table of this name."""
@@ -295,7 +292,8 @@ def verify(path):
             problems.append(f"{name} was changed: its sha-256 differs from the manifest's")
     known = {*manifest["files"], "manifest.json", _JOURNAL}
     present = {file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()}
-    problems.extend(f"{name} does not belong to the store" for name in sorted(present - known))
+    strange = {name for name in present - known if not name.startswith(f"{CACHE}/")}
+    problems.extend(f"{name} does not belong to the store" for name in sorted(strange))
     return problems
 
 
@@ -458,6 +456,17 @@ class Writer:
 
     # -- adding
 
+    @property
+    def n_recordings(self):
+        """Recordings written so far."""
+        return len(self._entries["recording"])
+
+    def stimulus_row(self, stimulus):
+        """Return the row of a stimulus that was added, as a dict."""
+        if stimulus not in self._entries["stimulus"]:
+            raise ParameterError(_unknown("stimulus", stimulus, self._entries["stimulus"], self.partial))
+        return dict(self._entries["stimulus"][stimulus]["row"])
+
     def has_recording(self, recording, *, stamp=None):
         """Say whether a recording is there already (made from the same ``stamp``, where one is given)."""
         return self._has("recording", recording, stamp)
@@ -488,9 +497,7 @@ class Writer:
                 f"audio of {stimulus!r}: expected a mono array of real numbers (n,), found {audio.dtype} {audio.shape}"
             )
         if isinstance(sr, bool) or int(sr) != sr or not 1 <= sr <= 655350:
-            raise ParameterError(
-                f"audio of {stimulus!r}: expected a whole rate of 1 to 655350 Hz, found sr={sr!r}"
-            )
+            raise ParameterError(f"audio of {stimulus!r}: expected a whole rate of 1 to 655350 Hz, found sr={sr!r}")
         peak = float(np.max(np.abs(audio)))
         if not peak <= 1.0:  # also refuses NaN
             raise ParameterError(
@@ -558,17 +565,11 @@ class Writer:
                 f"({len(set(ch_names))} different)"
             )
         if not set(bads) <= set(ch_names):
-            raise ParameterError(
-                f"{where}: bads {sorted(set(bads) - set(ch_names))} are not among its channels"
-            )
+            raise ParameterError(f"{where}: bads {sorted(set(bads) - set(ch_names))} are not among its channels")
         if condition not in CONDITIONS:
-            raise ParameterError(
-                f"{where}: unknown condition {condition!r}; expected one of {', '.join(CONDITIONS)}"
-            )
+            raise ParameterError(f"{where}: unknown condition {condition!r}; expected one of {', '.join(CONDITIONS)}")
         if not (np.isfinite(sfreq) and sfreq > 0 and np.isfinite(start)):
-            raise ParameterError(
-                f"{where}: expected sfreq > 0 and a finite start, found {sfreq!r} and {start!r}"
-            )
+            raise ParameterError(f"{where}: expected sfreq > 0 and a finite start, found {sfreq!r} and {start!r}")
         if isinstance(repeat, bool) or int(repeat) != repeat:
             raise ParameterError(f"{where}: expected a whole number as repeat, found {repeat!r}")
         row = {
@@ -586,9 +587,7 @@ class Writer:
         row |= _check_columns(columns, RECORDING_COLUMNS, recording)
         file = f"eeg/{recording}.npy"
         entry = self._write(file, lambda stream: _write_npy(stream, eeg, ch_names, where))
-        self._done(
-            "recording", recording, row=row, file=file, stamp=stamp, ch_names=ch_names, bads=bads, **entry
-        )
+        self._done("recording", recording, row=row, file=file, stamp=stamp, ch_names=ch_names, bads=bads, **entry)
 
     def add_events(self, recording, onsets_s, labels, *, durations_s=None):
         """Note events of a recording: seconds from its beginning, and a label each. Replaces earlier ones."""
@@ -601,9 +600,7 @@ class Writer:
                 f"events of {recording!r}: {onsets.size} onsets, {durations.size} durations, {len(labels)} labels"
             )
         if not (np.all(np.isfinite(onsets)) and np.all(onsets >= 0) and np.all(durations >= 0)):
-            raise ParameterError(
-                f"events of {recording!r}: expected finite seconds ≥ 0, found {onsets.tolist()}"
-            )
+            raise ParameterError(f"events of {recording!r}: expected finite seconds ≥ 0, found {onsets.tolist()}")
         self._done("events", recording, onset=onsets.tolist(), duration=durations.tolist(), label=labels)
 
     def add_table(self, name, table):
@@ -625,15 +622,11 @@ class Writer:
             raise ParameterError(f"{self.path}: nothing was added, so no store was made")
         rows = [entry["row"] for entry in recordings.values()]
         if lost := sorted({row["stimulus"] for row in rows} - set(stimuli) - {""}):
-            raise ParameterError(
-                f"{self.path}: recordings name stimuli that were not added: {', '.join(lost)}"
-            )
+            raise ParameterError(f"{self.path}: recordings name stimuli that were not added: {', '.join(lost)}")
         events = self._entries["events"]
         if lost := sorted(set(events) - set(recordings)):
             if any(("events", name) in self._new for name in lost):
-                raise ParameterError(
-                    f"{self.path}: events of recordings that were not added: {', '.join(lost)}"
-                )
+                raise ParameterError(f"{self.path}: events of recordings that were not added: {', '.join(lost)}")
             events = {name: entry for name, entry in events.items() if name in recordings}
         tables = {"recordings": pd.DataFrame(rows, columns=_columns(RECORDING_COLUMNS, rows))}
         rows = [entry["row"] for entry in stimuli.values()]
@@ -650,9 +643,7 @@ class Writer:
         files, kinds = {}, {}
         for name, table in tables.items():
             text, kinds[name] = _format_table(table, name)
-            files[f"{name}.csv"] = self._write(
-                f"{name}.csv", lambda stream, text=text: stream.write(text.encode())
-            )
+            files[f"{name}.csv"] = self._write(f"{name}.csv", lambda stream, text=text: stream.write(text.encode()))
         channels = json.dumps(self._channels(), ensure_ascii=False, indent=1)
         files["channels.json"] = self._write("channels.json", lambda stream: stream.write(channels.encode()))
         for group in ("stimulus", "recording", "table"):
@@ -697,9 +688,7 @@ class Writer:
             fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._journal.close()
-            raise DataError(
-                f"{self.partial} is being written by another process; wait for it to end"
-            ) from error
+            raise DataError(f"{self.partial} is being written by another process; wait for it to end") from error
 
     def _read_journal(self):
         """Return the entries whose files are whole, or None after clearing what belongs to another identity."""
@@ -731,9 +720,7 @@ class Writer:
 
     def _sweep(self):
         """Remove files of the partial store that the journal does not hold."""
-        known = {
-            entry["file"] for group in self._entries.values() for entry in group.values() if "file" in entry
-        }
+        known = {entry["file"] for group in self._entries.values() for entry in group.values() if "file" in entry}
         for file in self.partial.rglob("*"):
             name = file.relative_to(self.partial).as_posix()
             if file.is_file() and name not in known and name != _JOURNAL:
@@ -778,7 +765,7 @@ class Writer:
                 os.fsync(handle.fileno())
             os.replace(temporary, file)
         except OSError as error:
-            raise DataError(f"{file} cannot be written ({error}); is the disk full or read-only?") from error
+            raise WriteError(f"{file} cannot be written ({error}); is the disk full or read-only?") from error
         finally:
             temporary.unlink(missing_ok=True)
         _fsync_folder(file.parent)
@@ -808,9 +795,7 @@ def _write_npy(stream, eeg, ch_names, where):
             channel = np.ascontiguousarray(channel, dtype="<f4")
         if not np.all(np.isfinite(channel)):
             bad = int(np.count_nonzero(~np.isfinite(channel)))
-            raise ParameterError(
-                f"{where}: channel {name} holds {bad} values that are not finite; repair or drop it"
-            )
+            raise ParameterError(f"{where}: channel {name} holds {bad} values that are not finite; repair or drop it")
         stream.write(channel.data)
 
 
@@ -922,9 +907,7 @@ def _check_columns(columns, taken, name):
     for key, value in columns.items():
         value = value.item() if isinstance(value, np.generic) else value
         if value is not None and not isinstance(value, (str, bool, int, float)):
-            raise ParameterError(
-                f"{name!r}: column {key} must be text or a number, found {type(value).__name__}"
-            )
+            raise ParameterError(f"{name!r}: column {key} must be text or a number, found {type(value).__name__}")
         row[_check_text("column", key)] = _check_text(key, value) if isinstance(value, str) else value
     return row
 
@@ -943,11 +926,7 @@ def _format_table(table, name):
     for column in table.columns:
         values = [value.item() if isinstance(value, np.generic) else value for value in table[column]]
         present = [value for value in values if not pd.isna(value)]
-        if (
-            any(isinstance(value, str) for value in present)
-            or not present
-            and name in ("recordings", "stimuli")
-        ):
+        if any(isinstance(value, str) for value in present) or not present and name in ("recordings", "stimuli"):
             kind = "str"
         elif present and all(isinstance(value, bool) for value in present) and len(present) == len(values):
             kind = "bool"

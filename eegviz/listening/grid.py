@@ -126,7 +126,8 @@ def _cell(clip_):
     )
 
 
-def spectrogram_png(joined, clim):
+def spectrogram_png(joined, clim=(0, 1)):
+    """A spectrogram ``(n_frames, n_bins)`` as a PNG without axes, low bins at the bottom."""
     from matplotlib.image import imsave
 
     buffer = io.BytesIO()

@@ -64,7 +64,7 @@ def offline_tuner(inverted, pictures, *, title, start=46.0, low=40.0, high=60.0)
         ogg=base64.b64encode(inversion.encode_sound(loudest, inverted.sr)).decode(),
         alt=html.escape(f"Spectrogram of {title}, mean level {joined.mean():.2f}"),
         title=html.escape(title),
-        low=f"{min(low, high):g}",
+        low=f"{min(low, high - 20):g}",
         high=f"{high:g}",
         start=f"{start:g}",
         high_json=json.dumps(high),

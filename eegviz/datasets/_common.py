@@ -1,0 +1,198 @@
+"""What every ingest does: units, the check of the channels, and the loop that keeps what is fine.
+
+**Channels.** The spread of a channel is its standard deviation after the mean of every second is taken off, so that
+slow drift in unfiltered data does not count. A channel is *flat* when its spread is below .01 µV or below 1 % of the
+recording's median, and *wild* above 10 times the median; both are marked bad. A recording with more than 20 % bad
+channels is refused, and so is one whose median spread is not within .5 to 500 µV: then the unit is wrong.
+
+Functions: :func:`scale`, :func:`check_channels`, :func:`stamp`, :func:`run`.
+"""
+
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from eegviz import store
+from eegviz.datasets import IngestReport
+from eegviz.errors import DataError, EegvizError, ParameterError
+
+UNITS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "nV": 1e-9}
+FLAT_UV, FLAT_RATIO, WILD_RATIO = 0.01, 0.01, 10.0
+MAX_BAD = 0.20
+PLAUSIBLE_UV = (0.5, 500.0)
+
+
+def scale(unit):
+    """Return the factor from a unit to volts.
+
+    Examples
+    --------
+    >>> scale("uV")
+    1e-06
+    """
+    unit = str(unit).replace("µ", "u").replace("μ", "u")
+    if unit not in UNITS:
+        raise ParameterError(f"--unit {unit!r}: expected one of {', '.join(UNITS)}")
+    return UNITS[unit]
+
+
+def spread(eeg, sfreq):
+    """Return each channel's spread in µV, from volts (n_channels, n_times); see the module's text."""
+    second = max(1, round(sfreq))
+    whole = eeg.shape[1] // second * second
+    result = np.empty(eeg.shape[0])
+    for index, channel in enumerate(eeg):
+        channel = channel.astype(np.float64)
+        blocks = channel[:whole].reshape(-1, second) if whole else channel[np.newaxis]
+        result[index] = 1e6 * np.sqrt(blocks.var(axis=1).mean())
+    return result
+
+
+def check_channels(eeg, *, ch_names, sfreq, where, unit):
+    """Return the names of the bad channels.
+
+    Parameters
+    ----------
+    eeg : ndarray [shape=(n_channels, n_times)]
+        Volts.
+    ch_names : sequence of str
+    sfreq : float
+    where : str
+        File and listener, for messages.
+    unit : str
+        The unit that was assumed.
+
+    Raises
+    ------
+    DataError
+        When the recording cannot be used.
+    """
+    broken = [name for name, channel in zip(ch_names, eeg, strict=True) if not np.all(np.isfinite(channel))]
+    if broken:
+        raise DataError(
+            f"{where}: expected finite numbers, found NaN or infinity in {_some(broken)}; "
+            "the cleaned files hold none: download the file again or repair these channels"
+        )
+    uv = spread(eeg, sfreq)
+    median = float(np.median(uv))
+    if median == 0:
+        raise DataError(f"{where}: expected EEG, found {np.count_nonzero(uv == 0)} of {len(uv)} channels constant")
+    low, high = PLAUSIBLE_UV
+    if not low <= median <= high:
+        guess = [
+            name for name, factor in UNITS.items() if low <= median * factor / scale(unit) <= high and name != unit
+        ]
+        hint = f"; if the file is in {' or '.join(guess)}, pass --unit {guess[0]}" if guess else "; check --unit"
+        raise DataError(
+            f"{where}: expected a median channel standard deviation of {low:g} to {high:g} µV, found {median:.3g} µV "
+            f"when the values are taken as {unit}{hint}"
+        )
+    flat = (uv < FLAT_UV) | (uv < FLAT_RATIO * median)
+    wild = uv > WILD_RATIO * median
+    bads = [name for name, is_bad in zip(ch_names, flat | wild, strict=True) if is_bad]
+    if len(bads) > MAX_BAD * len(ch_names):
+        raise DataError(
+            f"{where}: expected at most {MAX_BAD:.0%} bad channels, found {len(bads)} of {len(ch_names)} "
+            f"({np.count_nonzero(flat)} flat, {np.count_nonzero(wild)} with more than {WILD_RATIO:g} times the median "
+            f"spread: {_some(bads)}); clean or leave out this recording"
+        )
+    return bads
+
+
+def note_bads(bads, where):
+    """Return the line that reports bad channels."""
+    return f"{where}: marked bad (flat, or more than {WILD_RATIO:g} times the median spread): {_some(bads)}"
+
+
+def stamp(*paths):
+    """Return a text that changes when one of the files does (name, size, time of change)."""
+    parts = []
+    for path in paths:
+        status = Path(path).stat()
+        parts.append(f"{Path(path).name}:{status.st_size}:{status.st_mtime_ns}")
+    return "|".join(parts)
+
+
+class Notes:
+    """Collects what went wrong and what is worth knowing."""
+
+    def __init__(self):
+        self.problems, self.warnings = [], []
+
+    def warn(self, line):
+        if line and line not in self.warnings:
+            self.warnings.append(line)
+
+    @contextmanager
+    def keep_going(self):
+        """Turn an error of the data inside the block into a problem; a store that cannot be written still ends it."""
+        try:
+            yield
+        except store.WriteError:
+            raise
+        except EegvizError as error:
+            self.problems.append(str(error))
+
+    @contextmanager
+    def python_warnings(self, where):
+        """Collect the warnings of a library as notes."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield
+        for item in caught:
+            self.warn(f"{where}: {' '.join(str(item.message).split())}")
+
+
+def run(store_path, jobs, *, module, montage, identity, overwrite):
+    """Write a store by doing ``jobs``, keeping what is fine.
+
+    Parameters
+    ----------
+    store_path : str or Path
+    jobs : sequence of callable
+        Each is called with (writer, notes); an error of the data skips the rest of that job only.
+    module : module
+        Of the data set: NAME, TITLE, LICENCE, CITATION, WHERE.
+    montage : str or None
+    identity : dict
+        Source and options.
+    overwrite : bool
+
+    Returns
+    -------
+    IngestReport
+
+    Raises
+    ------
+    DataError
+        When no recording at all was fine; no store is left.
+    """
+    from tqdm import tqdm
+
+    notes = Notes()
+    writer = store.create(
+        store_path,
+        dataset=module.NAME,
+        title=module.TITLE,
+        licence=module.LICENCE,
+        citation=module.CITATION,
+        montage=montage,
+        about={"where": module.WHERE},
+        identity=identity,
+        overwrite=overwrite,
+    )
+    with writer:
+        for job in tqdm(jobs, desc=f"ingest {module.NAME}", unit="file", disable=None):
+            with notes.keep_going():
+                job(writer, notes)
+        if not writer.n_recordings:
+            writer.discard()
+            lines = "\n".join(f"  {line}" for line in notes.problems)
+            raise DataError(f"{module.NAME}: no recording could be read, so no store was made:\n{lines}")
+    return IngestReport(writer.path, writer.n_recordings, len(notes.problems), notes.problems, notes.warnings)
+
+
+def _some(items, most=6):
+    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")

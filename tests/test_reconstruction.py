@@ -1,0 +1,138 @@
+import numpy as np
+import pytest
+
+from eegviz import listening, reconstruction, tuning
+from eegviz.errors import DataError, ParameterError
+from tests.test_evaluation import trained
+
+
+@pytest.fixture(scope="module")
+def run(tiny_store, tmp_path_factory):
+    from eegviz import evaluation
+
+    made = trained(tiny_store, tmp_path_factory.mktemp("runs"))
+    evaluation.evaluate(made, store=tiny_store)
+    return made
+
+
+def test_held_out_seconds_are_the_default(run):
+    made = reconstruction.reconstruct(run, "S01_song21_r2")
+    assert made.seen == {"test": 5}
+    assert made.sound.shape == (5 * 22050,)
+    assert made.pictures.shape == (5, 44, 128)
+    assert "5 test" in made.describe()
+
+
+def test_trained_seconds_are_called_so(run):
+    made = reconstruction.reconstruct(run, "S01_song21_r1", start=0, duration=20)
+    assert made.seen["train"] > 0
+    assert "train" in made.describe()
+
+
+def test_the_pictures_are_the_runs_predictions(run, tiny_store):
+    windows = run.windows(tiny_store)
+    split = run.split(windows)
+    made = reconstruction.reconstruct(run, "S02_song22_r2", start=3, duration=2)
+    test = windows.table.iloc[split.test].reset_index(drop=True)
+    rows = np.flatnonzero((test["recording"] == "S02_song22_r2") & test["second"].isin([3, 4]))
+    np.testing.assert_allclose(made.pictures, run.predictions[rows], atol=1e-5)
+
+
+def test_ref_db_is_a_gain(run):
+    soft = reconstruction.reconstruct(run, "S01_song21_r2", ref_db=46)
+    loud = reconstruction.reconstruct(run, "S01_song21_r2", ref_db=52)
+    np.testing.assert_allclose(loud.sound, soft.sound * 10 ** (6 / 40), rtol=1e-3, atol=1e-5)
+
+
+def test_any_file_gives_what_the_store_gives(run, tiny_store, tmp_path):
+    path = tmp_path / "x_raw.fif"
+    raw = tiny_store.raw("S01_song21_r2")
+    raw.reorder_channels(raw.ch_names[::-1])
+    raw.save(path, verbose="error")
+    made = reconstruction.reconstruct_file(run, path, start=3, duration=2)
+    same = reconstruction.reconstruct(run, "S01_song21_r2", start=3, duration=2)
+    np.testing.assert_allclose(made.pictures, same.pictures, atol=2e-3)
+    raw.drop_channels(["E3"]).save(path, overwrite=True, verbose="error")
+    with pytest.raises(DataError, match=r"lacks 1 of the 8 channels .*\(E3\)"):
+        reconstruction.reconstruct_file(run, path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"recording": "S99"}, "no recording 'S99'; it has S01_song21_r1"),
+        ({"recording": "S01_song21_r1", "start": 18}, "windows from second 0 to 20"),
+        ({"recording": "S01_song21_r1", "duration": 2.5}, "whole number"),
+        ({"recording": "S01_song21_r1", "duration": 0}, "whole number"),
+    ],
+)
+def test_bad_requests_say_what_is_there(run, options, message):
+    recording = options.pop("recording")
+    with pytest.raises(ParameterError, match=message):
+        reconstruction.reconstruct(run, recording, **options)
+
+
+def test_a_classifier_cannot_reconstruct(tiny_store, tmp_path):
+    made = trained(tiny_store, tmp_path, model="classifier")
+    with pytest.raises(ParameterError, match="names songs"):
+        reconstruction.reconstruct(made, "S01_song21_r1")
+
+
+def test_levels_match_training_clips(run, tiny_store):
+    table = tuning.match_level(run, tiny_store, n_clips=2)
+    assert table["stimulus"].tolist() == ["song21", "song22"]
+    assert table["ref_db"].between(40, 60).all()
+    row = table.iloc[0]
+    made = reconstruction.reconstruct(run, "S01_song21_r1", start=0, ref_db=row["unlimited_ref_db"])
+    true, _ = reconstruction.original(run, "song21", start=0)
+    assert abs(20 * np.log10(np.std(made.sound) / np.std(true))) < 12
+
+
+def test_correct_scale_beats_the_published_one(tiny_store):
+    from eegviz import features
+
+    pictures = features.windows(tiny_store).picture("song21", np.arange(5))
+    table, sounds = tuning.compare_scales(pictures)
+    table = table.set_index("scale")
+    assert table.loc["power", "correlation"] > table.loc["published", "correlation"]
+    assert set(sounds) == {"power", "published"}
+
+
+def test_grid_shows_originals_and_listeners(run, tiny_store):
+    page = listening.listeners_grid(run, tiny_store)._repr_html_()
+    assert page.count("<audio") == 2 * 3
+    assert page.count("<img") == 2 * 3
+    assert "SIMULATED EEG" in page
+    assert "chance .50" in page
+    assert "http" not in page
+
+
+def test_grid_escapes_hostile_text(run):
+    sound = np.sin(np.arange(22050) * 0.1).astype(np.float32) * 0.5
+    evil = '<script>alert("x")</script>'
+    clip = listening.clip(evil, sound, 22050, np.random.default_rng(0).random((44, 128)), note=evil)
+    page = listening.Grid((evil,), ((evil, (clip,)),), evil)._repr_html_()
+    assert "<script" not in page
+    with pytest.raises(ParameterError, match="2 clips for 1 columns"):
+        listening.Grid(("a",), (("row", (clip, clip)),), "caption")
+
+
+def test_offline_tuner_never_clips(run):
+    from eegviz import inversion
+
+    inverted = inversion.invert(reconstruction.reconstruct(run, "S01_song21_r2").pictures)
+    page = listening.offline_tuner(inverted, np.zeros((5, 44, 128)), title='a"><b')._repr_html_()
+    assert 'type="range"' in page
+    assert "<b" not in page.replace("<box", "")
+    assert "http" not in page
+
+
+def test_live_tuner_follows_the_slider(run):
+    from eegviz import inversion, widgets
+
+    inverted = inversion.invert(reconstruction.reconstruct(run, "S01_song21_r2").pictures)
+    box = widgets.ref_db_tuner(inverted, title="x")
+    slider, output = box.children
+    slider.value = 50
+    assert "ref dB 50" in output.outputs[0]["data"]["text/plain"] or "50" in str(output.outputs[0])
+    assert len(output.outputs) == 2
