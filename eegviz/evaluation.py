@@ -196,8 +196,7 @@ def song_identification(run: runs.Run, windows, split, *, seed=0):
     classes = np.unique(songs[split.train])
     if len(classes) < 2 or not set(songs[split.test]) <= set(classes):
         return None
-    preset = "fast" if run.config["model"]["preset"] == "fast" else "eeg2mel"
-    config = models.config("classifier", preset)
+    config = models.config("classifier", run.config["classifier"])
     compute = training.Compute.choose("auto", run.config["precision"])
     labels = np.searchsorted(classes, songs).astype(np.int64)
     with tempfile.TemporaryDirectory(dir=run.path, prefix=".predicted-") as folder:

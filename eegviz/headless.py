@@ -23,7 +23,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .errors import DataError, MissingDependencyError, ParameterError
 
@@ -174,7 +174,7 @@ def execute(
     check_parameters(source, parameters)
     stop = stop if stop is not None else threading.Event()
     problem = None
-    with tempfile.TemporaryDirectory(prefix="eegviz-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="eegviz-") as scratch, open(Path(scratch) / "kernel.log", "wb+") as log:
         target = Path(scratch) / "executed.ipynb"
         kernels: list[Any] = []
         done, late = threading.Event(), threading.Event()
@@ -192,7 +192,7 @@ def execute(
                 language="python",
                 progress_bar=False,
                 start_timeout=120,
-                kernel_manager_class=_kernel_class(scratch, kernels),
+                kernel_manager_class=_kernel_class(scratch, kernels=kernels, log=log),
                 resources={"metadata": {"path": str(source.parent)}},
             )
         except papermill.PapermillExecutionError:
@@ -205,7 +205,7 @@ def execute(
             elif not target.is_file() or not kernels:
                 raise
             else:
-                problem = f"the kernel died while this cell ran: killed, or out of memory ({error})"
+                problem = f"the kernel died while this cell ran: killed, or out of memory ({_last_words(log) or error})"
         finally:
             seconds = time.perf_counter() - began
             done.set()
@@ -334,8 +334,8 @@ def _pick(want: str, series: list[Path]) -> Path:
     raise ParameterError(f"no notebook {want!r}; the series has {', '.join(names)}")
 
 
-def _kernel_class(scratch: str, kernels: list[Any]) -> type:
-    """A kernel manager whose kernels run `sys.executable` and keep their files in `scratch`."""
+def _kernel_class(scratch: str, *, kernels: list[Any], log: BinaryIO) -> type:
+    """A kernel manager whose kernels run `sys.executable` and keep their files in `scratch` and print into `log`."""
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
@@ -351,12 +351,13 @@ def _kernel_class(scratch: str, kernels: list[Any]) -> type:
                 self.ip = os.path.join(scratch, "kernel-ipc")
             kernels.append(self)
 
+        def start_kernel(self, **settings: Any) -> Any:
+            return super().start_kernel(stdout=log, stderr=log, **settings)
+
         @property
         def kernel_spec(self) -> KernelSpec:
             quiet = ["--HistoryManager.enabled=False"]
-            return KernelSpec(
-                argv=command + quiet, env=environment, display_name="eegviz", language="python"
-            )
+            return KernelSpec(argv=command + quiet, env=environment, display_name="eegviz", language="python")
 
     return OwnKernel
 
@@ -384,6 +385,13 @@ def _kill(process: Any) -> None:
             process.kill()
     except ProcessLookupError:
         return  # it ended between the look and the kill, as was wanted
+
+
+def _last_words(log: BinaryIO) -> str:
+    """The last line that starts with "Fatal", by which a crashing interpreter says why; else nothing."""
+    log.seek(0)
+    fatal = [line for line in log.read().decode(errors="replace").splitlines() if line.startswith("Fatal")]
+    return fatal[-1] if fatal else ""
 
 
 def _tidy(notebook: "nbformat.NotebookNode", *, source: Path) -> "nbformat.NotebookNode":

@@ -1,14 +1,14 @@
 """The demonstration's own music: ten electronic pieces at the ten tempi of NMED-T.
 
-Commercial songs are never shipped, so the demonstration makes its own. Every piece is written as a score (drums, bass,
-chords, arpeggio and lead over chord progressions, arranged in sections with fills and filter sweeps) and synthesised with
-NumPy and SciPy: wavetable, frequency-modulated and noise voices, a tempo echo, a short room, a look-ahead limiter and
-loudness normalisation. The titles and tunes are this project's own (BSD-3-Clause, like the code); only the tempi are those
-of NMED-T (Losorelli et al. 2017, ISMIR).
+Commercial songs are never shipped, so the demonstration makes its own. Every piece is written as a score
+(drums, bass, chords, arpeggio and lead over chord progressions, arranged in sections with fills and filter
+sweeps) and synthesised with NumPy and SciPy: wavetable, frequency-modulated and noise voices, a tempo echo, a
+short room, a look-ahead limiter and loudness normalisation. The titles and tunes are this project's own
+(BSD-3-Clause, like the code); only the tempi are those of NMED-T (Losorelli et al. 2017, ISMIR).
 
-Conventions: mono float32, |y| < 1, integrated loudness -16 LUFS (ITU-R BS.1770-4); the same piece, duration, rate and seed
-give the same samples. The score of a section depends on its number only, so a short rendering is the beginning of a
-long one (apart from its last third of a second, which fades, and one overall gain).
+Conventions: mono float32, |y| < 1, integrated loudness -16 LUFS (ITU-R BS.1770-4); the same piece, duration,
+rate and seed give the same samples. The score of a section depends on its number only, so a short rendering is
+the beginning of a long one (apart from its last third of a second, which fades, and one overall gain).
 
 Functions: `piece` renders one piece, `find` looks one up, `loudness` measures LUFS, `normalise_loudness` sets it.
 """
@@ -17,13 +17,14 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft, ndimage, signal
+from scipy import signal
 
+from eegviz import _synth
 from eegviz.errors import ParameterError
 
 LOUDNESS = -16.0  # LUFS of every piece
 CEILING = 0.97  # highest absolute sample after the limiter
-FADE_OUT = 0.3  # seconds
+FADE_IN, FADE_OUT = 0.01, 0.3  # seconds
 
 SCALES = {
     "major": (0, 2, 4, 5, 7, 9, 11),
@@ -33,15 +34,15 @@ SCALES = {
     "mixolydian": (0, 2, 4, 5, 7, 9, 10),
     "phrygian dominant": (0, 1, 4, 5, 7, 8, 10),
 }
-TONICS = {name: number for number, name in enumerate("C C# D Eb E F F# G Ab A Bb B".split())}
+TONICS = {name: number for number, name in enumerate(("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"))}
 
 
 @dataclass(frozen=True)
 class Piece:
     """One piece of the demonstration: what its score is made of.
 
-    ``id`` and ``number`` follow NMED-T (song21 … song30); ``progression`` and ``lift`` are scale degrees (0 = tonic), one a
-    bar; the other names pick drum patterns and voices of this module.
+    ``id`` and ``number`` follow NMED-T (song21 … song30); ``progression`` and ``lift`` are scale degrees (0 =
+    tonic), one a bar; the other names pick drum patterns and voices of this module.
     """
 
     id: str
@@ -77,80 +78,57 @@ def _pieces(*rows):
     return tuple(Piece(f"song{number}", number, *row) for number, row in enumerate(rows, start=21))
 
 
+# fmt: off
 PIECES = _pieces(
-    ("Lanterns Under Ice", 55.97, "A minor", (0, 5, 2, 6), (3, 5, 0, 4), "drift", "sub", "glass", "bell", "flute", 0, 1, 5, 1.0, 700),
-    ("Paper Orchard", 69.44, "Eb major", (0, 4, 5, 3), (1, 4, 2, 5), "boombap", "round", "keys", "pluck", "keys", 0.16, 0, 7, 0.5, 5200),
-    ("Moth Radio", 74.26, "F# dorian", (0, 3, 0, 6), (5, 3, 1, 4), "trip", "fuzz", "organ", "wood", "whistle", 0.10, 1, 6, -0.5, 1800),
-    ("Slow Carousel", 82.42, "C lydian", (0, 1, 4, 0), (2, 1, 5, 4), "waltzish", "round", "strings", "bell", "square", 0, 1, 8, 1.5, 3000),
-    ("Copper Bazaar", 91.46, "D phrygian dominant", (0, 1, 0, 6), (3, 1, 6, 0), "dub", "fuzz", "organ", "sitar", "sitar", 0.06, 0, 9, 0, 1200),
-    ("Leaf Canal", 96.15, "G mixolydian", (0, 6, 3, 0), (5, 3, 4, 6), "bossa", "pick", "keys", "wood", "flute", 0, 0, 8, 2.0, 6500),
-    ("Elastic Morning", 108.70, "Bb major", (5, 3, 0, 4), (1, 5, 3, 4), "disco", "slap", "saw", "pluck", "square", 0, 1, 8, 1.0, 900),
-    ("Harbour at Four", 120.00, "F minor", (0, 5, 3, 4), (5, 6, 0, 2), "house", "pick", "strings", "keys", "bell", 0.08, 0, 6, -0.5, 2300),
-    ("Glass Corridor", 128.21, "C# minor", (0, 0, 5, 6), (3, 3, 5, 4), "techno", "acid", "saw", "glass", "saw", 0, 0, 10, 2.5, 4200),
-    ("Runaway Signal", 150.00, "E dorian", (0, 3, 6, 0), (2, 3, 4, 6), "breaks", "sub", "glass", "chip", "chip", 0, 1, 11, 3.0, 7600),
-)  # fmt: skip
-
+    ("Lanterns Under Ice", 55.97, "A minor", (0, 5, 2, 6), (3, 5, 0, 4),
+     "drift", "sub", "glass", "bell", "flute", 0, 1, 5, 1.0, 700),
+    ("Paper Orchard", 69.44, "Eb major", (0, 4, 5, 3), (1, 4, 2, 5),
+     "boombap", "round", "keys", "pluck", "keys", 0.16, 0, 7, 0.5, 5200),
+    ("Moth Radio", 74.26, "F# dorian", (0, 3, 0, 6), (5, 3, 1, 4),
+     "trip", "fuzz", "organ", "wood", "whistle", 0.10, 1, 6, -0.5, 1800),
+    ("Slow Carousel", 82.42, "C lydian", (0, 1, 4, 0), (2, 1, 5, 4),
+     "waltzish", "round", "strings", "bell", "square", 0, 1, 8, 1.5, 3000),
+    ("Copper Bazaar", 91.46, "D phrygian dominant", (0, 1, 0, 6), (3, 1, 6, 0),
+     "dub", "fuzz", "organ", "sitar", "sitar", 0.06, 0, 9, 0, 1200),
+    ("Leaf Canal", 96.15, "G mixolydian", (0, 6, 3, 0), (5, 3, 4, 6),
+     "bossa", "pick", "keys", "wood", "flute", 0, 0, 8, 2.0, 6500),
+    ("Elastic Morning", 108.70, "Bb major", (5, 3, 0, 4), (1, 5, 3, 4),
+     "disco", "slap", "saw", "pluck", "square", 0, 1, 8, 1.0, 900),
+    ("Harbour at Four", 120.00, "F minor", (0, 5, 3, 4), (5, 6, 0, 2),
+     "house", "pick", "strings", "keys", "bell", 0.08, 0, 6, -0.5, 2300),
+    ("Glass Corridor", 128.21, "C# minor", (0, 0, 5, 6), (3, 3, 5, 4),
+     "techno", "acid", "saw", "glass", "saw", 0, 0, 10, 2.5, 4200),
+    ("Runaway Signal", 150.00, "E dorian", (0, 3, 6, 0), (2, 3, 4, 6),
+     "breaks", "sub", "glass", "chip", "chip", 0, 1, 11, 3.0, 7600),
+)
 # Sixteen steps a bar: x accent, o soft, . rest.
 DRUMS = {
     "drift": {"kick": "x.........o.....", "rim": "........x.......", "shaker": "o...o...o...o.o."},
-    "boombap": {"kick": "x.....o..ox.....", "snare": "....x.......x...", "hat": "x.o.x.o.x.o.x.oo"},
-    "trip": {"kick": "x..o......x..o..", "snare": "....x..o.o..x...", "hat": "o.oxo.o.oxo.o.ox"},
+    "boombap": {"kick": "x.....o..ox.....", "snare": "....x.......x...",
+        "hat": "x.o.x.o.x.o.x.oo"},
+    "trip": {"kick": "x..o......x..o..", "snare": "....x..o.o..x...",
+        "hat": "o.oxo.o.oxo.o.ox"},
     "waltzish": {"kick": "x.....x.....x...", "rim": "...o..x..o..x...", "shaker": "xo.xo.xo.xo.xo.o"},
-    "dub": {"kick": "........x.......", "snare": "........x..o....", "hat": "..x...x...x.x.x.", "tom": "x......o......o."},
+    "dub": {"kick": "........x.......", "snare": "........x..o....",
+        "hat": "..x...x...x.x.x.", "tom": "x......o......o."},
     "bossa": {"kick": "x..ox..ox..ox..o", "rim": "x..x..x...x..x..", "shaker": "xooxxooxxooxxoox"},
-    "disco": {"kick": "x...x...x...x...", "clap": "....x.......x..o", "open": "..x...x...x...x.", "hat": "o.o.o.o.o.o.o.o."},
-    "house": {"kick": "x...x...x...x..o", "clap": "....x.......x...", "open": "..x...x...x...x.", "shaker": "oxooxxooxxooxxoo"},
-    "techno": {"kick": "x...x...x...x...", "rim": "..o..x....o..x.o", "hat": "xoxoxoxoxoxoxoxo", "clap": "............x..."},
-    "breaks": {"kick": "x.x.......x..o..", "snare": "....x..o.o..x..o", "hat": "x.x.x.x.x.xox.x.", "open": "......x.......o."},
+    "disco": {"kick": "x...x...x...x...", "clap": "....x.......x..o",
+        "open": "..x...x...x...x.", "hat": "o.o.o.o.o.o.o.o."},
+    "house": {"kick": "x...x...x...x..o", "clap": "....x.......x...",
+        "open": "..x...x...x...x.", "shaker": "oxooxxooxxooxxoo"},
+    "techno": {"kick": "x...x...x...x...", "rim": "..o..x....o..x.o",
+        "hat": "xoxoxoxoxoxoxoxo", "clap": "............x..."},
+    "breaks": {"kick": "x.x.......x..o..", "snare": "....x..o.o..x..o",
+        "hat": "x.x.x.x.x.xox.x.", "open": "......x.......o."},
 }
 # Bass: digits are octaves above the bass register, f the fifth, . rest; a note lasts to the next one.
 BASS = {
-    "drift": "0.........f.....", "boombap": "0..0....f.0...1.", "trip": "0..0..1...f..0..", "waltzish": "0.....f.....1...",
+    "drift": "0.........f.....", "boombap": "0..0....f.0...1.", "trip": "0..0..1...f..0..",
+    "waltzish": "0.....f.....1...",
     "dub": "0...0.f...0.1.0.", "bossa": "0..f...00..f..1.", "disco": "0.1.0.1.0.1.f.1.", "house": "..0..0..f.0..01.",
     "techno": "0010f0010010f101", "breaks": "0.....0..f....1.",
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Voice:
-    """A voice: a wavetable (odd, tilt) or frequency modulation (ratio, index), and its envelope in seconds."""
-
-    gain: float
-    attack: float
-    decay: float  # e-folding time of the level; 0 = held
-    release: float
-    tilt: float = 1.0  # harmonic k has amplitude k ** -tilt
-    odd: bool = False
-    bright: int = 24  # harmonics at the beginning of a note …
-    dark: int = 4  # … and at its end
-    sweep: float = 0.2  # e-folding time from bright to dark, seconds
-    detune: tuple[float, ...] = (0.0,)  # cents
-    vibrato: float = 0.0  # cents
-    ratio: float = 0.0  # > 0: frequency modulation with this ratio
-    index: float = 0.0
-
-
-VOICES = {
-    "sub": _Voice(1.25, 0.008, 0.0, 0.06, tilt=2.0, bright=4, dark=2),
-    "round": _Voice(1.1, 0.006, 0.5, 0.05, tilt=1.5, bright=8, dark=3, sweep=0.15),
-    "fuzz": _Voice(0.8, 0.004, 0.7, 0.04, tilt=0.9, odd=True, bright=22, dark=7, sweep=0.3),
-    "pick": _Voice(1.1, 0.003, 0.3, 0.04, tilt=1.1, bright=16, dark=3, sweep=0.06),
-    "slap": _Voice(0.95, 0.002, 0.25, 0.03, tilt=0.8, bright=30, dark=5, sweep=0.05),
-    "acid": _Voice(0.75, 0.002, 0.4, 0.02, tilt=0.7, bright=36, dark=5, sweep=0.09),
-    "glass": _Voice(0.5, 0.02, 1.6, 0.2, ratio=3.0, index=1.4, sweep=0.5),
-    "bell": _Voice(0.5, 0.003, 0.7, 0.25, ratio=3.5, index=2.2, sweep=0.25),
-    "keys": _Voice(0.6, 0.004, 0.9, 0.12, ratio=1.0, index=1.6, sweep=0.3, detune=(-4.0, 4.0)),
-    "wood": _Voice(0.75, 0.002, 0.16, 0.05, ratio=4.0, index=1.0, sweep=0.03),
-    "organ": _Voice(0.42, 0.012, 0.0, 0.05, tilt=0.6, odd=True, bright=7, dark=5, vibrato=7.0),
-    "strings": _Voice(0.4, 0.12, 0.0, 0.25, tilt=1.1, bright=20, dark=9, sweep=0.8, detune=(-9.0, 0.0, 8.0)),
-    "saw": _Voice(0.42, 0.015, 1.2, 0.12, tilt=1.0, bright=30, dark=8, sweep=0.35, detune=(-11.0, 1.0, 12.0)),
-    "pluck": _Voice(0.6, 0.002, 0.28, 0.06, tilt=1.0, bright=20, dark=3, sweep=0.08),
-    "sitar": _Voice(0.55, 0.002, 0.6, 0.08, tilt=0.45, bright=26, dark=9, sweep=0.25, vibrato=9.0),
-    "flute": _Voice(0.62, 0.05, 0.0, 0.1, tilt=1.9, bright=6, dark=4, vibrato=16.0),
-    "whistle": _Voice(0.5, 0.03, 0.0, 0.08, tilt=2.6, odd=True, bright=5, dark=3, vibrato=22.0),
-    "square": _Voice(0.45, 0.006, 0.9, 0.06, tilt=1.0, odd=True, bright=21, dark=7, sweep=0.25, vibrato=6.0),
-    "chip": _Voice(0.42, 0.002, 0.35, 0.03, tilt=0.8, odd=True, bright=31, dark=15, sweep=0.2),
 }
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -234,6 +212,8 @@ def piece(which, *, duration: float = 40.0, sr: int = 22050, seed: int = 0) -> n
     y = render.mix()
     fade = min(n, int(FADE_OUT * sr))
     y[n - fade :] *= 0.5 * (1 + np.cos(np.linspace(0, np.pi, fade, dtype=np.float32)))
+    rise = int(FADE_IN * sr)
+    y[:rise] *= np.linspace(0, 1, rise, dtype=np.float32)
     return normalise_loudness(y, sr)
 
 
@@ -269,7 +249,7 @@ def loudness(y, sr: int) -> float:
     block, hop = round(0.4 * sr), round(0.1 * sr)
     if y.size < block:
         raise ParameterError(f"music.loudness: needs at least 0.4 s ({block} samples), found {y.size} samples")
-    energy = np.concatenate([[0.0], np.cumsum(np.square(signal.sosfilt(_k_weighting(sr), y), dtype=float))])
+    energy = np.concatenate([[0.0], np.cumsum(np.square(signal.sosfilt(_synth.k_weighting(sr), y), dtype=float))])
     starts = np.arange(0, y.size - block + 1, hop)
     power = (energy[starts + block] - energy[starts]) / block
     kept = power[power > 10 ** ((-70 + 0.691) / 10)]
@@ -310,7 +290,7 @@ def normalise_loudness(y, sr: int, *, lufs: float = LOUDNESS, ceiling: float = C
     out = y
     gain = 10 ** ((lufs - level) / 20)
     for _ in range(3):
-        out = _limit(y * np.float32(gain), sr, ceiling)
+        out = _synth.limit(y * np.float32(gain), sr=sr, ceiling=ceiling)
         error = lufs - loudness(out, sr)
         if abs(error) < 0.05:
             break
@@ -329,14 +309,12 @@ class _Render:
         self.bus = {name: np.zeros(n, np.float32) for name in ("drums", "bass", "pad", "lead")}
         self.notes: dict = {}
         self.kicks: list[int] = []
-        self.kit = _kit(sr, self.rng("kit"), one)
+        self.kit = _synth.drum_kit(sr, rng=self.rng("kit"), slow=one.bpm < 85)
         self.motif = self._motif()
 
     def rng(self, *key) -> np.random.Generator:
         """A generator of its own for every part of the score, so that parts do not disturb each other."""
-        return np.random.default_rng(
-            [self.seed, self.piece.number, *(zlib.crc32(str(part).encode()) for part in key)]
-        )
+        return np.random.default_rng([self.seed, self.piece.number, *(zlib.crc32(str(part).encode()) for part in key)])
 
     def section(self, bar: int) -> _Section:
         number = bar // self.bars_per_section
@@ -358,7 +336,7 @@ class _Render:
                 tonal[delay * k :] += gain * bus["lead"][: self.n - delay * k]
         wet = tonal + 0.12 * bus["drums"]
         y = 0.95 * bus["drums"] + 0.6 * bus["bass"] * ducked + 0.7 * tonal + self._bed()
-        return _room_and_tilt(y, wet, sr, self.piece.tilt, self.rng("room"))
+        return _synth.room_and_tilt(y, wet, sr=sr, tilt=self.piece.tilt, rng=self.rng("room"))
 
     def add(self, bus: str, start: float, sound: np.ndarray, gain: float) -> None:
         at = int(start * self.sr)
@@ -369,7 +347,9 @@ class _Render:
     def note(self, voice: str, midi: int, seconds: float) -> np.ndarray:
         key = (voice, midi, round(seconds, 3))
         if key not in self.notes:
-            self.notes[key] = _tone(VOICES[voice], 440.0 * 2 ** ((midi - 69) / 12), seconds, self.sr)
+            self.notes[key] = _synth.tone(
+                _synth.VOICES[voice], 440.0 * 2 ** ((midi - 69) / 12), seconds=seconds, sr=self.sr
+            )
         return self.notes[key]
 
     def at(self, bar: int, step: float) -> float:
@@ -429,8 +409,9 @@ class _Render:
         degrees = self.chord(bar)
         voiced = sorted({self._near(self.pitch(degree, 48)) for degree in degrees})
         if "pad" in section.layers:
-            halves = ((0, 16),) if one.bpm < 70 or rng.random() < 0.45 else ((0, 6), (6, 10)) if one.bpm > 85 else ((0, 10), (10, 6))
-            for start, steps in halves:
+            half = 6 if one.bpm > 85 else 10
+            whole = one.bpm < 70 or rng.random() < 0.45
+            for start, steps in ((0, 16),) if whole else ((0, half), (half, 16 - half)):
                 for midi in voiced:
                     self.add("pad", self.at(bar, start), self.note(one.pad, midi, steps * self.step), 0.5)
         if "arpeggio" in section.layers:
@@ -468,7 +449,8 @@ class _Render:
             step %= 16
             degree += move if rng.random() < 0.75 else int(rng.integers(-2, 3))
             if step % 8 == 0:  # strong beats rest on the chord
-                degree = min((tone + 7 * octave for tone in tones for octave in (-1, 0, 1)), key=lambda d: abs(d - degree))
+                candidates = np.add.outer(tones, (-7, 0, 7)).ravel()
+                degree = int(candidates[np.abs(candidates - degree).argmin()])
             degree = int(np.clip(degree, -3, 9))
             if rng.random() > section.lead:
                 continue
@@ -507,133 +489,9 @@ class _Render:
         t = np.arange(self.n) / self.sr
         wobble = 0.12 * np.sin(2 * np.pi * t / (32 * self.step))
         amount = np.clip(np.interp(t, times, values) + wobble, 0, 1).astype(np.float32)
-        dark = signal.sosfilt(signal.butter(2, 500, fs=self.sr, output="sos"), y).astype(np.float32)
-        middle = signal.sosfilt(signal.butter(2, min(2200, 0.4 * self.sr), fs=self.sr, output="sos"), y).astype(np.float32)
+        dark, middle = (
+            signal.sosfilt(signal.butter(2, cutoff, fs=self.sr, output="sos"), y).astype(np.float32)
+            for cutoff in (500.0, 2200.0)
+        )
         low, high = np.clip(2 * amount, 0, 1), np.clip(2 * amount - 1, 0, 1)
         return (dark * (1 - low) + middle * low) * (1 - high) + y * high
-
-
-def _tone(voice: _Voice, freq: float, seconds: float, sr: int) -> np.ndarray:
-    """One note: (n,) float32 with attack, decay and release, bright at its start and dark at its end."""
-    n = int((seconds + voice.release) * sr)
-    t = np.arange(n) / sr
-    vibrato = 0.0
-    if voice.vibrato:
-        depth = (2 ** (voice.vibrato / 1200) - 1) * freq / (2 * np.pi * 5.3)
-        vibrato = depth * np.minimum(t / 0.3, 1.0) * np.sin(2 * np.pi * 5.3 * t)
-    colour = np.exp(-t / voice.sweep).astype(np.float32)
-    y = np.zeros(n, np.float32)
-    for i, cents in enumerate(voice.detune):
-        cycles = freq * 2 ** (cents / 1200) * t + vibrato + 0.31 * i
-        if voice.ratio:
-            index = voice.index * min(1.0, 0.12 * sr / freq / (voice.ratio + 1)) * (0.25 + 0.75 * colour)
-            y += np.sin(2 * np.pi * (cycles % 1) + index * np.sin(2 * np.pi * (voice.ratio * cycles % 1))).astype(np.float32)
-            continue
-        limit = max(1, int(0.45 * sr / freq))
-        at = (cycles * _TABLE).astype(np.int64) % _TABLE
-        dark = _wavetable(voice, min(voice.dark, limit))[at]
-        y += dark + colour * (_wavetable(voice, min(voice.bright, limit))[at] - dark)
-    level = np.exp(-t / voice.decay) if voice.decay else np.ones(n)
-    level *= np.clip(t / voice.attack, 0, 1)
-    left = np.clip((n / sr - t) / voice.release, 0, 1)
-    return y * (voice.gain / len(voice.detune) * level * left * left * (3 - 2 * left)).astype(np.float32)
-
-
-_TABLE = 4096
-
-
-def _wavetable(voice: _Voice, n_harmonics: int) -> np.ndarray:
-    k = np.arange(1, n_harmonics + 1)
-    amplitude = k ** -voice.tilt * (k % 2 if voice.odd else 1) * np.cos(np.pi / 2 * (k - 1) / (n_harmonics + 1))
-    spectrum = np.zeros(_TABLE // 2 + 1, complex)
-    spectrum[1 : n_harmonics + 1] = -0.5j * _TABLE * amplitude
-    table = np.fft.irfft(spectrum)
-    return (table / np.sqrt(2 * np.mean(table**2))).astype(np.float32)
-
-
-def _kit(sr: int, rng: np.random.Generator, one: Piece) -> dict[str, np.ndarray]:
-    """The drum sounds of a piece: its tuning and decay times vary from piece to piece."""
-    tune = rng.uniform(0.9, 1.2)
-
-    def time(seconds):
-        return np.arange(int(seconds * sr)) / sr
-
-    def noise(seconds, decay, band, attack=0.001):
-        t = time(seconds)
-        band = [min(edge, 0.46 * sr) for edge in band]
-        band[0] = min(band[0], 0.8 * band[1])
-        y = signal.sosfilt(signal.butter(2, band, "bandpass", fs=sr, output="sos"), rng.normal(size=t.size))
-        return y / np.sqrt(np.mean(y**2)) * np.exp(-t / decay) * np.clip(t / attack, 0, 1)
-
-    def drop(seconds, decay, low, high, fall):
-        t = time(seconds)
-        cycles = low * t + (high - low) * fall * (1 - np.exp(-t / fall))
-        return np.sin(2 * np.pi * cycles) * np.exp(-t / decay) * np.clip(t / 0.002, 0, 1)
-
-    snare = 0.3 * noise(0.3, 0.09 * tune, (900, 8000))
-    snare[: int(0.2 * sr)] += 0.45 * drop(0.2, 0.06, 180 * tune, 260 * tune, 0.02)[: int(0.2 * sr)]
-    clap = 0.25 * noise(0.3, 0.1, (900, 4500))
-    for late in (0.011, 0.023):
-        at = int(late * sr)
-        burst = 0.25 * noise(0.1, 0.012, (900, 4500))
-        clap[at : at + burst.size] += burst
-    long = 1.6 if one.bpm < 85 else 1.0
-    kit = {
-        "kick": 0.95 * drop(0.4 * long, 0.11 * long, 47 * tune, 170 * tune, 0.028),
-        "snare": snare,
-        "clap": clap,
-        "hat": 0.16 * noise(0.12, 0.028, (6500, 10500)),
-        "open": 0.16 * noise(0.4, 0.11, (5500, 10000)),
-        "shaker": 0.13 * noise(0.14, 0.035, (3500, 8000), attack=0.02),
-        "rim": 0.4 * drop(0.1, 0.02, 850 * tune, 1300 * tune, 0.01) + 0.06 * noise(0.1, 0.015, (1500, 6000)),
-        "tom": 0.7 * drop(0.35, 0.12, 105 * tune, 190 * tune, 0.04),
-        "tom low": 0.7 * drop(0.4, 0.14, 75 * tune, 140 * tune, 0.04),
-        "crash": 0.13 * noise(1.4, 0.4, (3500, 10500), attack=0.004),
-    }
-    return {name: _tail(sound, sr) for name, sound in kit.items()}
-
-
-def _tail(y: np.ndarray, sr: int) -> np.ndarray:
-    """Take the last 10 ms of a sound to zero, so that it ends without a click."""
-    n = min(y.size, int(0.01 * sr))
-    y[y.size - n :] *= np.linspace(1, 0, n)
-    return y.astype(np.float32)
-
-
-def _room_and_tilt(y, wet, sr: int, tilt: float, rng: np.random.Generator) -> np.ndarray:
-    """Add a room of .9 s and tilt the spectrum, both in one pass through the frequency domain."""
-    length = int(0.9 * sr)
-    t = np.arange(length) / sr
-    room = rng.normal(size=length) * np.exp(-t / 0.17) * np.clip(t / 0.01, 0, 1)
-    room /= np.sqrt(np.sum(room**2))
-    size = fft.next_fast_len(y.size + length, real=True)
-    spectrum = fft.rfft(wet.astype(np.float32), size) * fft.rfft(0.22 * room.astype(np.float32), size)
-    spectrum += fft.rfft(y.astype(np.float32), size)
-    frequency = np.maximum(np.arange(spectrum.size) * (sr / size), 30.0)
-    octaves = np.log2(frequency / 1000.0)
-    spectrum *= (10 ** (tilt * octaves / 20)).astype(np.float32)
-    return fft.irfft(spectrum, size)[: y.size].astype(np.float32)
-
-
-def _limit(y: np.ndarray, sr: int, ceiling: float) -> np.ndarray:
-    """Look-ahead limiter: the gain's moving minimum over 8 ms, smoothed by a mean of the same width."""
-    width = 2 * int(0.004 * sr) + 1
-    gain = np.minimum(1.0, ceiling / np.maximum(np.abs(y), 1e-9)).astype(np.float32)
-    if gain.min() == 1.0:
-        return y
-    gain = ndimage.minimum_filter1d(gain, width, mode="nearest")
-    return y * ndimage.uniform_filter1d(gain, width, mode="nearest")
-
-
-def _k_weighting(sr: int) -> np.ndarray:
-    """Second-order sections of the K-weighting for any rate (bilinear transform of the standard's two filters)."""
-    k = np.tan(np.pi * 1681.974450955533 / sr)
-    gain, q = 10 ** (3.999843853973347 / 20), 0.7071752369554196
-    middle = gain**0.4996667741545416
-    a0 = 1 + k / q + k * k
-    shelf = [(gain + middle * k / q + k * k) / a0, 2 * (k * k - gain) / a0, (gain - middle * k / q + k * k) / a0]
-    shelf += [1, 2 * (k * k - 1) / a0, (1 - k / q + k * k) / a0]
-    k, q = np.tan(np.pi * 38.13547087602444 / sr), 0.5003270373238773
-    a0 = 1 + k / q + k * k
-    high_pass = [1, -2, 1, 1, 2 * (k * k - 1) / a0, (1 - k / q + k * k) / a0]
-    return np.array([shelf, high_pass])

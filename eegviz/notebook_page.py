@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import page
+from . import markup, page
 from .page import escape
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def title(notebook: "nbformat.NotebookNode", *, name: str = "") -> str:
     """The text of the first heading; without one, `name` made readable."""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            heading = _soup(_markdown(cell.source)).find(re.compile("^h[1-6]$"))
+            heading = markup.parse(_prose(cell)).find(re.compile("^h[1-6]$"))
             if heading is not None:
                 return heading.get_text(" ", strip=True)
     return name.replace("_", " ").strip().capitalize() or "Untitled"
@@ -67,7 +67,7 @@ def question(notebook: "nbformat.NotebookNode") -> str:
     """The first paragraph of prose, as text: by the series' convention, the notebook's question."""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            paragraph = _soup(_markdown(cell.source)).find("p")
+            paragraph = markup.parse(_prose(cell)).find("p")
             if paragraph is not None:
                 return " ".join(paragraph.get_text().split())
     return ""
@@ -78,11 +78,11 @@ def pictures(notebook: "nbformat.NotebookNode") -> Iterator[tuple[bytes, str]]:
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
+            if _announcement(data):
+                continue
             if "image/png" in data:
                 yield base64.b64decode(data["image/png"]), _alt(output, "image/png")
-            for match in re.finditer(
-                r"<img[^>]*src=[\"']data:image/png;base64,([^\"']+)", data.get("text/html", "")
-            ):
+            for match in re.finditer(r"<img[^>]*src=[\"']data:image/png;base64,([^\"']+)", data.get("text/html", "")):
                 yield base64.b64decode(match.group(1)), _alt(output, "image/png")
 
 
@@ -173,7 +173,7 @@ class _Body:
         if cell.cell_type == "markdown":
             if "remove-cell" in tags:
                 return ""
-            return self.prose(_markdown(cell.source, folder=self.folder, attachments=cell.get("attachments")))
+            return self.prose(markup.markdown(cell.source, folder=self.folder, attachments=cell.get("attachments")))
         if cell.cell_type != "code":
             return ""
         self.code_cells += 1
@@ -192,7 +192,7 @@ class _Body:
         return f'<div id="cell-{number}"{kind}>\n{content}</div>\n'
 
     def prose(self, html: str) -> str:
-        soup = _soup(html)
+        soup = markup.parse(html)
         for heading in soup.find_all(re.compile("^h[1-6]$")):
             self.heading(heading, soup)
         return self.finish(soup)
@@ -218,12 +218,12 @@ class _Body:
             if kind == "stream":
                 html.append(_stream(output.text, errors=output.name == "stderr"))
             elif kind == "error":
-                html.append(f"<pre>{escape(_terminal(chr(10).join(output.traceback)))}</pre>\n")
-            elif any(loader in data for loader in LOADERS) or 'class="logo-block"' in data.get("text/html", ""):
+                html.append(f'<pre tabindex="0">{escape(_terminal(chr(10).join(output.traceback)))}</pre>\n')
+            elif _announcement(data):
                 continue  # a library announcing itself: nothing to read
             elif not _has_picture(output) and any(live in data for live in LIVE):
                 if not pictured and not noted:
-                    html.append(f'<div class="note"><p>{LIVE_NOTE}</p></div>\n')
+                    html.append(f'<p class="live">{LIVE_NOTE}</p>\n')
                     noted = True
             else:
                 html.append(self.bundle(output))
@@ -238,7 +238,9 @@ class _Body:
         if "text/html" in data:
             return self.html(data["text/html"], output)
         if "text/markdown" in data:
-            return f'<div class="result">{self.prose(_markdown(data["text/markdown"], folder=self.folder))}</div>\n'
+            return (
+                f'<div class="result">{self.prose(markup.markdown(data["text/markdown"], folder=self.folder))}</div>\n'
+            )
         text = data.get("text/plain") or data.get("text/latex") or ""
         return _stream(text) if text else ""
 
@@ -254,10 +256,10 @@ class _Body:
         return f'<figure><img src="data:{mime};base64,{content}" alt="{escape(alt)}"{shape}>{below}</figure>\n'
 
     def html(self, html: str, output: Any) -> str:
-        soup = _soup(html)
+        soup = markup.parse(html)
         if any(live in output.data for live in LIVE):  # keep the still picture of a live view
             stills = "".join(str(image) for image in soup.find_all("img", src=re.compile("^data:image/")))
-            soup = _soup(stills)
+            soup = markup.parse(stills)
         for image in soup.find_all("img"):
             image["alt"] = image.get("alt") or _alt(output, "image/png") or f"Figure in “{self.section}”"
         alone = soup.find_all(True)
@@ -272,7 +274,8 @@ class _Body:
         for table in soup.find_all("table"):
             if table.find_parent("table") is None:
                 self.tables += 1
-                _table(table, soup, caption=caption or f"Table {self.tables}. {self.section}")
+                made = f"Table {self.tables}, {self.section}"
+                markup.accessible_table(table, soup, caption=caption, otherwise=made)
         for sound in soup.find_all("audio"):
             self.sounds += 1
             if not sound.get("aria-label") and not sound.get("aria-labelledby"):
@@ -280,92 +283,8 @@ class _Body:
             sound.attrs.setdefault("preload", "metadata")
         for block in soup.find_all("pre"):
             block["tabindex"] = "0"
-        _no_network(soup, self.folder)
+        markup.no_network(soup, self.folder)
         return soup.decode(formatter="html5") + "\n"
-
-
-def _table(table: "bs4.Tag", soup: "bs4.BeautifulSoup", *, caption: str) -> None:
-    for attribute in ("border", "align"):
-        table.attrs.pop(attribute, None)
-    for row in table.find_all("tr"):
-        row.attrs.pop("style", None)
-    for style in table.find_previous_siblings("style", attrs={"scoped": True}):
-        style.decompose()
-    for head in table.find_all("th"):
-        if not head.get_text(strip=True):
-            head.name = "td"  # an empty header names nothing
-        elif not head.get("scope"):
-            across = head.get("colspan", "1") != "1"
-            inside = head.find_parent("thead") is not None or head.find_parent("tr").find("td") is None
-            head["scope"] = ("colgroup" if across else "col") if inside else "row"
-    _align_numbers(table)
-    if table.caption is None:
-        made = soup.new_tag("caption")
-        made.string = caption
-        table.insert(0, made)
-    parent = table.parent
-    if not (parent.name == "div" and "scroll" in parent.get("class", [])):
-        words = table.caption.get_text(" ", strip=True)
-        table.wrap(
-            soup.new_tag("div", attrs={"class": "scroll", "role": "region", "tabindex": "0", "aria-label": words})
-        )
-
-
-def _align_numbers(table: "bs4.Tag") -> None:
-    """Right-align the columns whose every filled body cell is a number."""
-    rows = [row.find_all(["th", "td"], recursive=False) for row in table.find_all("tr")]
-    if any(cell.get("rowspan", "1") != "1" or cell.get("colspan", "1") != "1" for row in rows for cell in row):
-        return
-    for column in range(max((len(row) for row in rows), default=0)):
-        cells = [row[column] for row in rows if len(row) > column]
-        texts = [cell.get_text(strip=True) for cell in cells if cell.name == "td"]
-        filled = [text for text in texts if text not in ("", "—", "n/a", "NaN", "nan")]
-        if filled and all(re.fullmatch(r"[-−+±]?[\d.,\s]+(e[-+]?\d+)?\s?%?", text) for text in filled):
-            for cell in cells:
-                cell["class"] = [*cell.get("class", []), "number"]
-
-
-def _no_network(soup: "bs4.BeautifulSoup", folder: Path) -> None:
-    """Drop or replace whatever a browser would fetch; point links to notebooks at their pages."""
-    for tag in soup.find_all(["script", "link", "iframe", "object", "embed", "base", "meta"]):
-        address = tag.get("src") or tag.get("href") or tag.get("data") or ""
-        if tag.name in ("link", "base", "meta") or (address and not address.startswith(("data:", "blob:"))):
-            tag.decompose()
-    for tag in soup.find_all(["img", "audio", "video", "source", "track", "image"]):
-        tag.attrs.pop("srcset", None)
-        address = tag.get("src", "")
-        if address and not address.startswith(("data:", "blob:")):
-            embedded = _embed(address, folder)
-            if embedded:
-                tag["src"] = embedded
-            elif tag.name == "img":
-                tag.name, tag.attrs = "em", {}
-                tag.string = f"[a picture that is not part of this page: {address}]"
-            else:
-                del tag["src"]
-    fetches = re.compile(r"@import[^;]*;?|url\(\s*['\"]?(?!data:|#)[^)]*\)", re.IGNORECASE)
-    for style in soup.find_all("style"):
-        style.string = fetches.sub("", style.get_text())
-    for tag in soup.find_all(style=fetches):
-        tag["style"] = fetches.sub("", tag["style"])
-    for link in soup.find_all("a", href=True):
-        if re.match(r"[a-z][\w+.-]*:", link["href"]):
-            link["rel"] = "noopener noreferrer"
-        else:
-            link["href"] = re.sub(r"\.ipynb(?=$|#)", ".html", link["href"])
-
-
-def _embed(address: str, folder: Path) -> str:
-    """A relative file as a data address; empty when it is no file inside the notebook's folder."""
-    import mimetypes
-
-    if re.match(r"[a-z][\w+.-]*:|//", address, re.IGNORECASE):
-        return ""
-    path = (folder / address).resolve()
-    if not path.is_relative_to(folder.resolve()) or not path.is_file():
-        return ""
-    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _code(source: str, *, number: int, tags: list[str], opened: bool) -> str:
@@ -402,9 +321,8 @@ def _stream(text: str, *, errors: bool = False) -> str:
         reason = _reason(line)
         if reason:
             flush()
-            html.append(
-                f'<div class="note impossible"><p><strong>Not possible on this data</strong> because {escape(reason)}</p></div>\n'
-            )
+            said = f"<strong>Not possible on this data</strong> because {escape(reason)}"
+            html.append(f'<div class="note impossible"><p>{said}</p></div>\n')
         else:
             plain.append(line)
     flush()
@@ -420,6 +338,11 @@ def _terminal(text: str) -> str:
     """What a terminal would show at the end: no colours, and of an overwritten line only its last state."""
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
     return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
+
+
+def _announcement(data: Mapping[str, Any]) -> bool:
+    """A plotting library's own start: its scripts, its logo."""
+    return any(loader in data for loader in LOADERS) or 'class="logo-block"' in data.get("text/html", "")
 
 
 def _has_picture(output: Any) -> bool:
@@ -444,20 +367,5 @@ def _size(output: Any, content: str, mime: str) -> tuple[int, int] | None:
     return struct.unpack(">II", head[16:24]) if head[:8] == b"\x89PNG\r\n\x1a\n" else None
 
 
-def _markdown(source: str, *, folder: Path | None = None, attachments: Any = None) -> str:
-    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
-
-    renderer = IPythonRenderer(
-        escape=False,
-        exclude_anchor_links=True,
-        embed_images=folder is not None,
-        path=str(folder or ""),
-        attachments=attachments or {name: {} for name in re.findall(r"attachment:([^)\s]+)", source)},
-    )
-    return MarkdownWithMath(renderer=renderer).render(source)
-
-
-def _soup(html: str) -> "bs4.BeautifulSoup":
-    import bs4
-
-    return bs4.BeautifulSoup(html, "html.parser")
+def _prose(cell: "nbformat.NotebookNode") -> str:
+    return markup.markdown(cell.source, attachments=cell.get("attachments"))

@@ -1,41 +1,45 @@
 """Music to simulated EEG: listeners whose brain answers are known, because a program made them.
 
-Everything here is **simulated**. A sphere head model of MNE-Python with electrodes of the GSN-HydroCel-129 net carries
+Everything here is **simulated**. A sphere head model of MNE-Python with electrodes of the GSN-HydroCel-129 net
+carries
 
-- *evoked* responses of both auditory cortices: loudness rises and levels in six frequency bands, through a temporal
-  response function of the listener (P50, N100, P190), each band at its own place and angle (tonotopy);
-- *induced* power: gamma (30-50 Hz) follows the level of each band, beta (15-25 Hz) the brightness, and the occipital alpha
-  rhythm falls when the music is loud;
-- 1/f background activity of the whole brain, sensor noise, and, when asked for, a slow drift of the channels' gain.
+- *evoked* responses of both auditory cortices: loudness rises and levels in six frequency bands, through a
+  temporal response function of the listener (P50, N100, P190), each band at its own place and angle (tonotopy);
+- *induced* power: gamma (30-50 Hz) follows the level of each band, beta (15-25 Hz) the brightness, and the
+  occipital alpha rhythm falls when the music is loud;
+- 1/f background activity of the whole brain, sensor noise, and, when asked for, a slow drift of the channels'
+  gain.
 
-Dials say how much of each. ``coupling=0`` is the null: the music leaves no trace, and the EEG is the same to the byte
-whatever was played. ``drift`` marks recordings without any brain (electrode gels dry, amplifiers warm up): with coupling 0
-and drift it shows how protocols that share recordings between training and test invent a result.
+Dials say how much of each. ``coupling=0`` is the null: the music leaves no trace, and the EEG is the same to
+the byte whatever was played. ``drift`` marks recordings without any brain (electrode gels dry, amplifiers warm
+up): with coupling 0 and drift it shows how protocols that share recordings between training and test invent a
+result.
 
-Two sets of amplitudes: *base* is near what is plausible, though still kinder than recordings (best single-channel correlation
-with loudness around .2 to .3; recordings are nearer .02 to .1); *strong* is a teaching setting and **not physiological**, so
-that small networks learn within minutes.
+Two sets of amplitudes: *base* is near what is plausible, though still kinder than recordings (best
+single-channel correlation with loudness around .2 to .3; recordings are nearer .02 to .1); *strong* is a
+teaching setting and **not physiological**, so that small networks learn within minutes.
 
-Conventions: EEG ``(n_channels, n_times)``, volts, float32; dials in microvolts; a positive latency means that the brain
-follows the sound.
+Conventions: EEG ``(n_channels, n_times)``, volts, float32; dials in microvolts; a positive latency means that
+the brain follows the sound.
 
-Functions: `simulate` (sound to EEG), `drive` (what of a sound drives the brain), `respond` (drive to EEG), `listeners`,
-`response` (a listener's temporal response function), `head` (the forward model).
+Functions: `simulate` (sound to EEG), `drive` (what of a sound drives the brain), `respond` (drive to EEG),
+`listeners`, `response` (a listener's temporal response function), `head` (the forward model).
 """
 
-import functools
 import zlib
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft, signal
 
+from eegviz._head import MONTAGE, N_BANDS, NMED_CHANNELS, SFREQ, Head, head
 from eegviz.errors import ParameterError
 
-MONTAGE = "GSN-HydroCel-129"
-NMED_CHANNELS = (*(f"E{number}" for number in range(1, 125)), "Cz")  # the 125 rows of NMED-T and NMED-H
-SFREQ = 125.0  # Hz, as in NMED
-N_BANDS = 6
+__all__ = [
+    "MONTAGE", "NMED_CHANNELS", "SFREQ", "Dials", "Drive", "Head", "Listener",
+    "drive", "head", "listeners", "respond", "response", "simulate",
+]  # fmt: skip
+
 BAND_RANGE = (60.0, 10000.0)  # Hz, cut into N_BANDS on a logarithmic axis
 Z_LIMIT = 2.5  # standard deviations at which levels are clipped; silence lies at the lower end
 COMPONENTS = ("P50", "N100", "P190")
@@ -60,19 +64,19 @@ class Dials:
     Parameters
     ----------
     coupling : float
-        Multiplies the evoked amplitude and the depth of the induced power: 0 = EEG independent of the music (the null),
-        1 = as the strength says.
+        Multiplies the evoked amplitude and the depth of the induced power: 0 = EEG independent of the music
+        (the null), 1 = as the strength says.
     drift : float
         Root-mean-square relative deviation of each channel's gain, a random walk of its own in every recording.
     session_drift : float
-        The same, shared by the recordings of one session (a listener's sitting): it leaks into a held-out hearing when both
-        hearings of a piece belong to one session.
+        The same, shared by the recordings of one session (a listener's sitting): it leaks into a held-out
+        hearing when both hearings of a piece belong to one session.
     strength : {"base", "strong"}
-        Which set of amplitudes fills the dials below that are None. *strong* is a teaching setting, **not physiological**:
-        induced power of this size is not seen in recordings.
+        Which set of amplitudes fills the dials below that are None. *strong* is a teaching setting, **not
+        physiological**: induced power of this size is not seen in recordings.
     evoked, gamma, beta, alpha, background, sensor : float or None
-        Microvolts: the evoked response to an onset, the rhythms and the background at their best electrode, the sensor
-        noise.
+        Microvolts: the evoked response to an onset, the rhythms and the background at their best electrode, the
+        sensor noise.
     depth : float or None
         Decibels of induced amplitude per standard deviation of the music's feature.
 
@@ -80,8 +84,8 @@ class Dials:
     --------
     >>> Dials(strength="strong").gamma
     6.0
-    >>> Dials(coupling=0, background=4).background
-    4.0
+    >>> Dials(background=4.5).background
+    4.5
     """
 
     coupling: float = 1.0
@@ -114,8 +118,8 @@ class Dials:
 class Listener:
     """One simulated listener; made by `listeners`.
 
-    ``latencies`` (s) and ``gains`` belong to P50, N100 and P190; ``band_gains`` to the six bands; ``sides`` to the left and
-    right auditory cortex.
+    ``latencies`` (s) and ``gains`` belong to P50, N100 and P190; ``band_gains`` to the six bands; ``sides`` to
+    the left and right auditory cortex.
     """
 
     id: str
@@ -133,8 +137,8 @@ class Listener:
 class Drive:
     """What of a sound drives the simulated brain, at the EEG's rate.
 
-    ``onset`` and ``level`` are (6, n_times): the rise of each band in units of its overall deviation, and the z-scored level;
-    ``loudness`` and ``brightness`` are (n_times,), z-scored.
+    ``onset`` and ``level`` are (6, n_times): the rise of each band in units of its overall deviation, and the
+    z-scored level; ``loudness`` and ``brightness`` are (n_times,), z-scored.
     """
 
     sfreq: float
@@ -147,21 +151,6 @@ class Drive:
     def n_times(self) -> int:
         """Samples at ``sfreq``."""
         return self.loudness.size
-
-
-@dataclass(frozen=True, eq=False)
-class Head:
-    """Forward model: scalp patterns (n_channels, n_sources), average reference, each column with a peak of 1.
-
-    ``auditory`` has 12 columns: six bands from low to high of the left cortex, then of the right; ``positions`` (12, 3) are
-    theirs, in metres (MNE's head coordinates: x right, y front, z up).
-    """
-
-    ch_names: tuple[str, ...]
-    auditory: np.ndarray
-    background: np.ndarray
-    occipital: np.ndarray
-    positions: np.ndarray
 
 
 def listeners(n: int, *, seed: int = 0) -> tuple[Listener, ...]:
@@ -286,8 +275,8 @@ def drive(audio, sr: int, *, sfreq: float = SFREQ) -> Drive:
 
     Notes
     -----
-    Levels are decibels in windows of 46 ms, not lower than 60 dB under the loudest band, z-scored over the whole sound and
-    clipped at ±2.5. A constant level has z = 0.
+    Levels are decibels in windows of 46 ms, not lower than 60 dB under the loudest band, z-scored over the
+    whole sound and clipped at ±2.5. A constant level has z = 0.
     """
     audio = np.asarray(audio, dtype=np.float32)
     if audio.ndim != 1 or audio.size < sr or sr < 2000:
@@ -308,7 +297,7 @@ def drive(audio, sr: int, *, sfreq: float = SFREQ) -> Drive:
 
 
 def _bands(audio, sr, sfreq, n_times):
-    """Power of each band (6, n_times) and log2 of the spectral centroid (n_times,), in blocks so that memory stays flat."""
+    """Power of each band (6, n_times) and the log2 centroid (n_times,), in blocks (flat memory)."""
     width = max(16, int(0.046 * sr))
     frequency = np.fft.rfftfreq(width, 1 / sr)
     edges = np.geomspace(BAND_RANGE[0], min(BAND_RANGE[1], 0.48 * sr), N_BANDS + 1)
@@ -355,7 +344,9 @@ def response(listener: Listener, *, sfreq: float = SFREQ) -> tuple[np.ndarray, n
     Examples
     --------
     >>> times, weights = response(listeners(1)[0], sfreq=1000)
-    >>> abs(times[weights[-1].argmin()] - listeners(1)[0].latencies[1]) < 0.005
+    >>> weights.shape
+    (6, 451)
+    >>> bool(abs(times[weights[-1].argmin()] - listeners(1)[0].latencies[1]) < 0.005)
     True
     """
     times = np.arange(int(KERNEL_SECONDS * sfreq) + 1) / sfreq
@@ -387,8 +378,8 @@ def respond(
 
     Notes
     -----
-    Every component has a random stream of its own, keyed by seed, listener, hearing and stimulus: turning one dial leaves
-    the noise of the others as it was, and with ``coupling=0`` nothing of the music enters.
+    Every component has a random stream of its own, keyed by seed, listener, hearing and stimulus: turning one
+    dial leaves the noise of the others as it was, and with ``coupling=0`` nothing of the music enters.
     """
     dials = Dials() if dials is None else dials
     model = head() if model is None else model
@@ -415,13 +406,14 @@ def respond(
     sides = np.repeat(np.array(listener.sides, np.float32), N_BANDS)[:, None]  # (12, 1)
     sources = np.zeros((2 * N_BANDS, n), np.float32)
     if dials.coupling > 0 and dials.evoked > 0:
-        answer = signal.fftconvolve(
-            sound.onset + LEVEL_SHARE * sound.level, response(listener, sfreq=sfreq)[1], axes=1
-        )[:, : sound.n_times]
+        driven = sound.onset + LEVEL_SHARE * sound.level
+        weights = response(listener, sfreq=sfreq)[1]
+        answer = np.array([signal.lfilter(taps, 1, band) for taps, band in zip(weights, driven, strict=True)])
         sources[:, before:] = dials.coupling * dials.evoked * np.tile(answer, (2, 1)) / N_BANDS
     gamma = np.tile(depth(sound.level, "gamma"), (2, 1)) if dials.coupling > 0 else np.float32(1.0)
     sources += dials.gamma * gamma * rhythm("gamma", 2 * N_BANDS, *FREQUENCIES["gamma"])
-    sources += dials.beta / np.sqrt(N_BANDS) * depth(sound.brightness, "beta") * rhythm("beta", 2 * N_BANDS, *FREQUENCIES["beta"])
+    beta = dials.beta / np.sqrt(N_BANDS) * depth(sound.brightness, "beta")
+    sources += beta * rhythm("beta", 2 * N_BANDS, *FREQUENCIES["beta"])
     eeg = model.auditory @ (sides * sources)
 
     alpha = rhythm("alpha", model.occipital.shape[1], listener.alpha_hz - 1.2, listener.alpha_hz + 1.2)
@@ -429,7 +421,8 @@ def respond(
     alpha *= 10 ** (np.clip(slow, -2, 2) * np.float32(0.15)) * depth(-0.5 * sound.loudness, "alpha")
     eeg += model.occipital @ (np.float32(dials.alpha * listener.alpha / _peak(model.occipital)) * alpha)
 
-    background = _noise(rng("background"), model.background.shape[1], size, sfreq, low=0.3, high=50.0, slope=-0.6)[:, :n]
+    n_sources = model.background.shape[1]
+    background = _noise(rng("background"), n_sources, size, sfreq, low=0.3, high=50.0, slope=-0.6)[:, :n]
     eeg += model.background @ (np.float32(dials.background / _peak(model.background)) * background)
     eeg += np.float32(dials.sensor) * rng("sensor").standard_normal(eeg.shape, dtype=np.float32)
     if dials.drift > 0:
@@ -458,8 +451,11 @@ def _later(z, delay, sfreq):
 
 
 def _noise(rng, n_sources, size, sfreq, *, low, high, slope=0.0):
-    """Gaussian noise (n_sources, size) of deviation 1 whose amplitude goes as frequency ** slope between low and high."""
-    first, last = max(1, int(np.ceil(low * size / sfreq))), min((size - 1) // 2, int(high * size / sfreq))
+    """Gaussian noise (n_sources, size) of deviation 1; amplitude goes as frequency ** slope from low to high."""
+    first, nyquist = max(1, int(np.ceil(low * size / sfreq))), (size - 1) // 2
+    if first > nyquist:  # a rhythm above half the rate is not in the recording
+        return np.zeros((n_sources, size), np.float32)
+    last = int(np.clip(high * size / sfreq, first, nyquist))
     amplitude = (np.arange(first, last + 1) * sfreq / size) ** slope
     amplitude *= size / (2 * np.sqrt(np.sum(amplitude**2)))
     spectrum = np.zeros((n_sources, size // 2 + 1), np.complex64)
@@ -479,92 +475,3 @@ def _gain(rng, shape, sfreq, size):
     part = (at - knot).astype(np.float32)
     walk = walk.astype(np.float32)
     return np.exp(np.float32(size) * (walk[:, knot] * (1 - part) + walk[:, knot + 1] * part))
-
-
-@functools.lru_cache(maxsize=4)
-def head(ch_names: tuple[str, ...] = NMED_CHANNELS, *, montage: str = MONTAGE) -> Head:
-    """Make the forward model: MNE's four-layer sphere, dipoles in both auditory cortices, occipital and everywhere.
-
-    Parameters
-    ----------
-    ch_names : tuple of str
-        Channels of the montage; the 125 of NMED by default.
-    montage : str
-        A name that `mne.channels.make_standard_montage` knows.
-
-    Returns
-    -------
-    head : Head
-
-    Raises
-    ------
-    ParameterError
-        When fewer than two channels are asked for, or the montage does not have them.
-
-    Notes
-    -----
-    `mne.make_sphere_model`, `mne.setup_volume_source_space` with discrete positions, `mne.make_forward_solution`; the free
-    orientations are projected on each source's own normal. The six bands lie along Heschl's gyrus from lateral (low) to
-    medial (high) and point up and forward, fanned by ±35°.
-    """
-    import mne
-
-    layout = mne.channels.make_standard_montage(montage)
-    missing = sorted(set(ch_names) - set(layout.ch_names))
-    if missing or len(ch_names) < 2:
-        raise ParameterError(
-            f"simulate.head: expected two or more channels of {montage}, found {len(ch_names)}, unknown: {missing[:5]}"
-        )
-    info = mne.create_info(list(ch_names), SFREQ, "eeg").set_montage(layout)
-    electrodes = np.array([channel["loc"][:3] for channel in info["chs"]])
-    everywhere = mne.create_info(layout.ch_names, SFREQ, "eeg").set_montage(layout)
-    centre, radius = _fit_sphere(np.array([channel["loc"][:3] for channel in everywhere["chs"]]))
-    sphere = mne.make_sphere_model(r0=centre, head_radius=radius, verbose="error")
-
-    auditory = _auditory_sources(radius)
-    rng = np.random.default_rng(_key("head"))  # the anatomy is the same for every seed
-    depth = radius * rng.uniform(0.45, 0.85, 80)[:, None]
-    direction = rng.normal(size=(80, 3)) * (1, 1, 0.8) + (0, 0, 0.4)
-    background = depth * direction / np.linalg.norm(direction, axis=1, keepdims=True), _unit(rng.normal(size=(80, 3)))
-    angle, height = np.linspace(-0.6, 0.6, 6), np.array([0.1, 0.35, 0.15, 0.4, 0.3, 0.05])
-    outward = _unit(np.stack([np.sin(angle), -np.cos(angle), height], axis=1))
-    occipital = 0.78 * radius * outward, _unit(outward + 0.4 * rng.normal(size=(6, 3)))
-    places = np.concatenate([group[0] for group in (auditory, background, occipital)]) + centre
-    normals = np.concatenate([group[1] for group in (auditory, background, occipital)])
-
-    space = mne.setup_volume_source_space(
-        pos={"rr": places, "nn": normals}, sphere=sphere, sphere_units="m", verbose="error"
-    )
-    forward = mne.make_forward_solution(
-        info, trans=None, src=space, bem=sphere, meg=False, eeg=True, mindist=0.0, verbose="error"
-    )
-    gain = forward["sol"]["data"].reshape(len(electrodes), -1, 3)  # channel × source × direction
-    if gain.shape[1] != len(places):
-        raise ParameterError(f"simulate.head: {gain.shape[1]} of {len(places)} sources lie inside the head of {montage}")
-    patterns = np.einsum("csd,sd->cs", gain, normals)
-    patterns -= patterns.mean(axis=0)
-    patterns = (patterns / np.abs(patterns).max(axis=0)).astype(np.float32)
-    n = 2 * N_BANDS
-    return Head(tuple(ch_names), patterns[:, :n], patterns[:, n:-6], patterns[:, -6:], places[:n])
-
-
-def _auditory_sources(radius):
-    """Positions relative to the centre and normals, (12, 3) each: left low to high, then right."""
-    share = np.linspace(0, 1, N_BANDS)[:, None]
-    lateral, medial = np.array([0.62, 0.10, 0.16]), np.array([0.40, -0.14, 0.22])
-    right = radius * (lateral + share * (medial - lateral))
-    tilt = np.deg2rad(30 + np.linspace(-35, 35, N_BANDS))  # from straight up towards the front
-    normals = np.stack([0.15 * np.ones(N_BANDS), np.sin(tilt), np.cos(tilt)], axis=1)
-    mirror = np.array([-1.0, 1.0, 1.0])
-    return np.concatenate([right * mirror, right]), _unit(np.concatenate([normals * mirror, normals]))
-
-
-def _unit(vectors):
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def _fit_sphere(points):
-    """Centre (3,) and radius of the sphere with least squared error: |x|² = 2 x·c + r² − |c|²."""
-    system = np.column_stack([2 * points, np.ones(len(points))])
-    solution = np.linalg.lstsq(system, np.square(points).sum(axis=1), rcond=None)[0]
-    return solution[:3], float(np.sqrt(solution[3] + solution[:3] @ solution[:3]))

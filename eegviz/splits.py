@@ -241,9 +241,7 @@ def folds(table, spec, *, seed=0, gap=1.0, validation=0.1, window=1.0):
     """
     name, options = _parse(spec)
     if name not in ("subject", "song", "repeat"):
-        raise ParameterError(
-            f"{spec!r} has no folds: expected subject, song or repeat. Use split() for {name}."
-        )
+        raise ParameterError(f"{spec!r} has no folds: expected subject, song or repeat. Use split() for {name}.")
     window, given = _positive(window, "window"), ":" in str(spec)
     frame = _canonical(table, name, window)
     if name == "repeat":
@@ -298,15 +296,8 @@ def check(table, split):
     for part in ("train", "validation", "test"):
         rows = np.asarray(getattr(split, part))
         if not len(rows):
-            raise ParameterError(
-                f"{split.spec}: the {part} side is empty. Use a split that fills all three sides."
-            )
-        if (
-            rows.dtype.kind not in "iu"
-            or rows.min() < 0
-            or rows.max() >= len(frame)
-            or (np.diff(rows) <= 0).any()
-        ):
+            raise ParameterError(f"{split.spec}: the {part} side is empty. Use a split that fills all three sides.")
+        if rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= len(frame) or (np.diff(rows) <= 0).any():
             raise ParameterError(
                 f"{split.spec}: the {part} side must hold sorted, different row positions from 0 to "
                 f"{len(frame) - 1}. Was the split made from another table?"
@@ -315,8 +306,7 @@ def check(table, split):
         if (taken != "").any():
             row = rows[taken != ""][0]
             raise ParameterError(
-                f"{split.spec}: row {row} is on two sides ({side[row]} and {part}). "
-                "Each window belongs to one side."
+                f"{split.spec}: row {row} is on two sides ({side[row]} and {part}). Each window belongs to one side."
             )
         side[rows] = part
     side = side[frame["row"].to_numpy()]
@@ -345,9 +335,7 @@ def _canonical(table, name, window):
     if not isinstance(table, pd.DataFrame):
         raise DataError(f"expected a table of windows (pandas.DataFrame), found {type(table).__name__}.")
     needed = ["recording", "stimulus", "second"]
-    needed += {"repeat": ["subject", "repeat"], "subject": ["subject"], "subject_song": ["subject"]}.get(
-        name, []
-    )
+    needed += {"repeat": ["subject", "repeat"], "subject": ["subject"], "subject_song": ["subject"]}.get(name, [])
     missing = [column for column in needed if column not in table]
     if missing:
         raise DataError(f"the table of windows lacks {', '.join(missing)}: {name} needs {', '.join(needed)}.")
@@ -392,9 +380,7 @@ def _repeats(column):
     bad = ~np.isfinite(numbers) | (numbers != np.round(numbers))
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
-        raise DataError(
-            f"row {row}: repeat is {column.iloc[row]!r}, expected a whole number (1 = first hearing)."
-        )
+        raise DataError(f"row {row}: repeat is {column.iloc[row]!r}, expected a whole number (1 = first hearing).")
     return numbers.astype(int)
 
 
@@ -450,8 +436,7 @@ def _units(frame, column, name):
         raise ParameterError(f"{name}: some windows have no {what}. Leave them out first.")
     if len(units) < 2:
         raise ParameterError(
-            f"{name}: the table has only one {what} ({units[0]}); one must stay for the "
-            "training. Use another split."
+            f"{name}: the table has only one {what} ({units[0]}); one must stay for the training. Use another split."
         )
     return units
 
@@ -462,9 +447,7 @@ def _percent_or_names(options, units, name):
     parts = [part.strip() for part in text.split(",")]
     if len(parts) == 1 and text.removesuffix("%").replace(".", "", 1).isdigit():
         if text in units:
-            raise ParameterError(
-                f"{name}:{text} is a percentage and a name: write {name}:{text}% or {name}:{text},"
-            )
+            raise ParameterError(f"{name}:{text} is a percentage and a name: write {name}:{text}% or {name}:{text},")
         return _percent(text, f"{name}:{text}"), []
     if len(parts) > 1 and parts[-1] == "":
         parts = parts[:-1]
@@ -475,9 +458,7 @@ def _percent_or_names(options, units, name):
             f"{name}:{options}: unknown {', '.join(map(repr, unknown))}; expected a percentage or {known}."
         )
     if len(set(parts)) == len(units):
-        raise ParameterError(
-            f"{name}:{options} holds out all {len(units)} of them: the training side would be empty."
-        )
+        raise ParameterError(f"{name}:{options} holds out all {len(units)} of them: the training side would be empty.")
     return np.nan, sorted(set(parts))
 
 
@@ -544,9 +525,7 @@ def _test_song(frame, job):
 def _test_subject_song(frame, job):
     who, slash, what = job.options.partition("/")
     if not (slash and who.strip() and what.strip()) or "/" in what:
-        raise ParameterError(
-            f"subject_song:{job.options}: expected listeners/songs, e.g. subject_song:20/30."
-        )
+        raise ParameterError(f"subject_song:{job.options}: expected listeners/songs, e.g. subject_song:20/30.")
     subject, text, people = _hold_out(frame, "subject", "subject_song", who, job.rng)
     song, text2, songs = _hold_out(frame, "stimulus", "subject_song", what, job.rng)
     held = f"whole listeners ({', '.join(people)}) with whole songs ({', '.join(songs)})"
@@ -703,15 +682,12 @@ _WORDS = {"recording": "recording", "subject": "listener", "stimulus": "song"}
 
 def _one_side(frame, side, split, columns, word):
     used = frame[side != ""]
-    sides = (
-        pd.Series(side[side != ""], index=used.index).groupby([used[column] for column in columns]).nunique()
-    )
+    sides = pd.Series(side[side != ""], index=used.index).groupby([used[column] for column in columns]).nunique()
     if (sides > 1).any():
         where = sides.index[int(np.argmax(sides.to_numpy() > 1))]
         where = " ".join(map(str, where)) if isinstance(where, tuple) else where
         raise ParameterError(
-            f"{split.spec}: {word} {where} is on two sides. "
-            "Put all its windows on one side, or use split() for it."
+            f"{split.spec}: {word} {where} is on two sides. Put all its windows on one side, or use split() for it."
         )
 
 
@@ -723,10 +699,10 @@ def _far(frame, side, split, pair=("train", "validation")):
             away = _distance(since[first], since[second])
             nearest = int(np.argmin(away))
             if away[nearest] < split.window + split.gap - _EPS:
+                apart = max(away[nearest] - split.window, 0)
                 raise ParameterError(
-                    f"{split.spec}: {pair[0]} and {pair[1]} are "
-                    f"{max(away[nearest] - split.window, 0):g} s apart at second {frame['second'].iloc[first[nearest]]:g} "
-                    f"of {piece}: expected a gap of {split.gap:g} s."
+                    f"{split.spec}: {pair[0]} and {pair[1]} are {apart:g} s apart at second "
+                    f"{frame['second'].iloc[first[nearest]]:g} of {piece}: expected a gap of {split.gap:g} s."
                 )
 
 

@@ -52,6 +52,7 @@ def configure(
     ref_db=None,
     max_db=features.MAX_DB,
     precision="auto",
+    classifier=None,
 ):
     """The complete config of a run, checked before anything is computed.
 
@@ -70,6 +71,9 @@ def configure(
         Of initialisation, order and dropout; of the split.
     precision : {"auto", "bf16", "float32"}
         ``auto`` takes bf16 where the processor multiplies it natively.
+    classifier : str, optional
+        Preset of the song classifier that grades the predictions: the published one, or ``"fast"``, which is the
+        default for a run whose own preset is fast.
 
     Returns
     -------
@@ -80,6 +84,8 @@ def configure(
     preset = preset or module.DEFAULT_PRESET
     settings = dict(settings or {})
     models.config(model, preset, **settings)
+    classifier = classifier or ("fast" if preset == "fast" else "eeg2mel")
+    models.config("classifier", classifier)
     for name, value, known in (
         ("precision", precision, PRECISIONS),
         ("eeg", eeg, features.EEG_KINDS),
@@ -96,11 +102,12 @@ def configure(
             "condition": condition,
             "tmin": float(tmin),
             "tmax": None if tmax is None else float(tmax),
-            "ref_db": None if ref_db is None else {k: float(v) for k, v in ref_db.items()} if isinstance(ref_db, dict) else float(ref_db),
+            "ref_db": {k: float(v) for k, v in ref_db.items()} if isinstance(ref_db, dict) else ref_db,
             "max_db": float(max_db),
         },
         "split": {"spec": split, "seed": split_seed},
         "model": {"name": model, "preset": preset, "settings": settings},
+        "classifier": classifier,
         "precision": precision,
         "seed": seed,
     }

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from eegviz.errors import ParameterError
 
+_DEFAULTS = {"unit": "auto", "max_mismatch": 2.0}  # an option with this value counts as not given
 _MODULES = {"nmed-t": "nmed_t", "nmed-h": "nmed_h", "own": "own"}
 
 
@@ -45,7 +46,8 @@ class IngestReport:
     problems: list = field(default_factory=list)
     warnings: list = field(default_factory=list)
 
-    def __str__(self):
+    def summary(self):
+        """Return the report as text, one line each."""
         lines = [f"{self.store}: {self.n_recordings} recordings, {self.n_skipped} left out"]
         lines += [f"left out: {line}" for line in self.problems] + [f"note: {line}" for line in self.warnings]
         return "\n".join(lines)
@@ -98,7 +100,7 @@ def ingest(dataset, source, store_path, *, audio=None, **options):
         Folder of the stimuli's sounds; when it is not given, they are looked for in ``source``.
     **options
         Keywords of the data set's own ``ingest``, such as ``unit``, ``max_mismatch``, ``offsets``, ``overwrite``;
-        those that are None count as not given.
+        None, ``unit="auto"`` and ``max_mismatch=2.0`` leave a data set's own default.
 
     Returns
     -------
@@ -112,7 +114,8 @@ def ingest(dataset, source, store_path, *, audio=None, **options):
         When nothing at all could be read. No store is left then.
     """
     module = get(dataset)
-    options = {key: value for key, value in {"audio": audio, **options}.items() if value is not None}
+    options = {key: value for key, value in {"audio": audio, **options}.items()}
+    options = {key: value for key, value in options.items() if value is not None and value != _DEFAULTS.get(key)}
     allowed = [
         name for name, item in inspect.signature(module.ingest).parameters.items() if item.kind == item.KEYWORD_ONLY
     ]

@@ -126,14 +126,15 @@ class Notes:
             self.warnings.append(line)
 
     @contextmanager
-    def keep_going(self):
-        """Turn an error of the data inside the block into a problem; a store that cannot be written still ends it."""
+    def keep_going(self, where=""):
+        """Turn an error of the data into a problem; a store that cannot be written still ends the ingest."""
         try:
             yield
         except store.WriteError:
             raise
         except EegvizError as error:
-            self.problems.append(str(error))
+            line = str(error)
+            self.problems.append(line if str(where) in line else f"{where}: {line}")
 
     @contextmanager
     def python_warnings(self, where):

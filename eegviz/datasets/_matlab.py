@@ -119,7 +119,7 @@ class Slices:
 
     def __init__(self, path, name, *, ndim, timeout=TIMEOUT):
         self.path, self.name, self.ndim = Path(path), name, ndim
-        self._child = _Child(path, {"task": "slices", "name": name}, timeout)
+        self._child = _Child(path, {"task": "slices", "name": name, "ndim": ndim}, timeout)
 
     def __enter__(self):
         self._child.__enter__()
@@ -134,7 +134,7 @@ class Slices:
                     f"{self.path}: expected {self.name} as a real array of {self.ndim} axes, "
                     f"found {kind} of shape {shape}; is it the original file of this data set?"
                 )
-            self.shape = shape + (1,) * (self.ndim - len(shape))
+            self.shape = shape
         except BaseException:
             self._child.__exit__(*sys.exc_info())
             raise
@@ -326,7 +326,7 @@ def _main():
             for name in request["names"]:
                 _send(pipe, {"value": reader.value(name)})
         elif request["task"] == "slices":
-            _send_slices(pipe, reader, request["name"])
+            _send_slices(pipe, reader, request["name"], request["ndim"])
     except BrokenPipeError:
         return
     except Exception as error:  # whatever it is, the parent raises it as a DataError
@@ -334,8 +334,8 @@ def _main():
         _send(pipe, {"error": f"{type(error).__name__}: {text[:300]}"})
 
 
-def _send_slices(pipe, reader, name):
-    _send(pipe, reader.open_array(name))
+def _send_slices(pipe, reader, name, ndim):
+    _send(pipe, reader.open_array(name, ndim))
     line = sys.stdin.buffer.readline()
     if not line:
         return
@@ -359,6 +359,11 @@ def _send(pipe, message):
 def _write_all(pipe, view):
     while len(view):
         view = view[pipe.write(view[:PIECE_BYTES]) :]
+
+
+def _pad(shape, ndim):
+    """Return a shape with the trailing axes of length 1 that MATLAB drops."""
+    return [int(n) for n in shape] + [1] * (ndim - len(shape))
 
 
 def _numbers(array):
@@ -392,15 +397,16 @@ class _V5:
     def value(self, name):
         return self._encode(self._load(name))
 
-    def open_array(self, name):
+    def open_array(self, name, ndim):
         self.array = self._load(name)
-        self.shape = list(getattr(self.array, "shape", ()))
+        self.shape = _pad(getattr(self.array, "shape", ()), ndim)
         numeric = isinstance(self.array, np.ndarray) and self.array.dtype.kind in "fiu"
+        if numeric:
+            self.array = self.array.reshape(self.shape, order="F")
         return {"shape": self.shape, "numeric": numeric}
 
     def part(self, start, stop):
-        at = (Ellipsis, slice(start, stop)) if len(self.shape) == 3 or stop - start < self.shape[-1] else Ellipsis
-        return self.array[at]
+        return self.array[..., start:stop]
 
     def _encode(self, value):
         if value.dtype.names is not None:
@@ -433,13 +439,15 @@ class _V73:
     def value(self, name):
         return self._encode(self.file[name])
 
-    def open_array(self, name):
+    def open_array(self, name, ndim):
         self.array = self.file[name]
-        self.shape = [int(n) for n in getattr(self.array, "shape", ())][::-1]
+        self.shape = _pad(getattr(self.array, "shape", ())[::-1], ndim)
         numeric = isinstance(self.array, self.h5py.Dataset) and self.array.dtype.kind in "fiu"
         return {"shape": self.shape, "numeric": numeric and not self._is_empty(self.array)}
 
     def part(self, start, stop):
+        if len(self.shape) > self.array.ndim:  # the last axis is one that MATLAB dropped
+            return self.array[()].T.reshape(self.shape)
         return self.array[start:stop].T
 
     @staticmethod

@@ -127,7 +127,7 @@ def ingest_file(file, settings, writer, notes):
         parts = slices.ranges([(index, index + 1) for index in todo])
         for index, part in zip(todo, parts, strict=True):
             where = f"{file.path}, {subjects[index]}"
-            with notes.keep_going():
+            with notes.keep_going(where):
                 eeg = part[:, :n_times, 0]
                 eeg *= np.float32(settings.factor)
                 bads = _common.check_channels(

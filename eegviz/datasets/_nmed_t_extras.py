@@ -64,7 +64,7 @@ def _add_parts(path, slices, parts, placed, codes, samples, sfreq, subject, sess
     arrays = slices.ranges([item[3:5] for item in todo])
     for (name, song, condition, start, stop, stamp), eeg in zip(todo, arrays, strict=True):
         where = f"{path}, {name}"
-        with notes.keep_going():
+        with notes.keep_going(where):
             eeg *= np.float32(settings.factor)
             bads = _common.check_channels(eeg, ch_names=RAW_CHANNELS, sfreq=sfreq, where=where, unit=settings.unit)
             if bads:
@@ -179,7 +179,7 @@ def read_taps(path, numbers, writer, notes):
     """Add the table ``taps``: subject, stimulus, n_taps (numbers in each cell of ``allTappedResponse``)."""
     cells = _matlab.read(path, ["allTappedResponse"])["allTappedResponse"]
     shape = (len(PARTICIPANTS), len(numbers))
-    if getattr(cells, "dtype", None) != object or cells.shape != shape:
+    if not isinstance(cells, np.ndarray) or cells.dtype.kind != "O" or cells.shape != shape:
         raise DataError(f"{path}: expected allTappedResponse as {shape} cells, found {getattr(cells, 'shape', cells)}")
     rows = [
         (subject, f"song{number}", int(np.size(cells[i, j])))

@@ -52,7 +52,7 @@ _STABLE = {"scaling": "log-zscore", "mean_start": True, "lr": 5e-4, "batch_size"
 PRESETS = {
     "eeg2mel": {},
     "eeg2mel-stable": _STABLE,
-    "fast": {**_STABLE, "width": 2, "epochs": 6, "patience": 0, "lr": 1e-3},
+    "fast": {**_STABLE, "width": 2, "depth": 2, "units": 64, "epochs": 8, "patience": 0, "lr": 1e-3},
 }
 DEFAULT_PRESET = "eeg2mel-stable"
 
