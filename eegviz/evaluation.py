@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from eegviz import features, metrics, models, runs, stats, training
+from eegviz import metrics, models, runs, stats, training, windowing
 
 FORMAT = 1  # raise when the meaning of metrics.json changes
 
@@ -202,7 +202,7 @@ def song_identification(run: runs.Run, windows, split, *, seed=0):
     with tempfile.TemporaryDirectory(dir=run.path, prefix=".predicted-") as folder:
         path = Path(folder) / "train.npy"
         blocks = training.predict(run.network(), lambda i: (windows.eeg[i], None), split.train, compute=compute)
-        features.write_npy(path, (len(split.train), *windows.out_shape), blocks)
+        windowing.write_npy(path, (len(split.train), *windows.out_shape), blocks)
         pictures = np.load(path, mmap_mode="r")
         own = labels[split.train]
         torch.manual_seed(seed)

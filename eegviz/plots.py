@@ -82,10 +82,12 @@ def waveform(sound, sr, *, title="", colour=BLUE, label="", start=0.0):
     columns = sound[: len(sound) // step * step].reshape(-1, step)
     time = start + np.arange(len(columns)) * step / sr
     area = hv.Area((time, columns.min(1), columns.max(1)), "Time (s)", ["Amplitude", "to"], label=label)
-    return _style(area, "Area", title, facecolor=colour, edgecolor=colour, linewidth=0.3).redim.range(Amplitude=(-1, 1))
+    return _style(area, "Area", title, color=colour, linewidth=0.3).redim.range(Amplitude=(-1, 1))
 
 
-def spectrogram(pictures, *, title="", kind="mel-db", seconds=None, clim=(0, 1), start=0.0, bins=None):
+def spectrogram(
+    pictures, *, title="", kind="mel-db", seconds=None, clim=(0, 1), start=0.0, bins=None, cmap=SPECTRUM_COLOURS
+):
     """Spectrogram pictures ``(n_frames, n_bins)`` or ``(n, n_frames, n_bins)``, joined in time.
 
     The y axis is the mel bin or the linear bin; brightness is the normalised level of `eegviz.features.normalise`.
@@ -97,8 +99,8 @@ def spectrogram(pictures, *, title="", kind="mel-db", seconds=None, clim=(0, 1),
     low, high = bins or (0, joined.shape[1])
     bounds = (start, low - 0.5, end, high - 0.5)
     name = "Mel bin" if kind.startswith("mel") else "Frequency bin (10.8 Hz each)"
-    image = hv.Image(joined.T[::-1][:], bounds=bounds, kdims=["Time (s)", name], vdims="Level")
-    return _style(image, "Image", title, cmap=SPECTRUM_COLOURS, clim=clim)
+    image = hv.Image(joined.T[::-1], bounds=bounds, kdims=["Time (s)", name], vdims="Level")
+    return _style(image, "Image", title, cmap=cmap, clim=clim)
 
 
 def eeg_image(values, *, kind, sfreq, title=""):
@@ -172,11 +174,12 @@ def bin_boxes(values, *, title="", ylabel="SSI", colour=BLUE):
     whiskers = hv.Segments((bins, low, bins, high), ["Mel bin", ylabel, "x1", "y1"])
     boxes = hv.Rectangles((bins - 0.35, first, bins + 0.35, third), ["Mel bin", ylabel, "x1", "y1"])
     medians = hv.Scatter((bins, middle), "Mel bin", ylabel)
-    return (
+    layers = (
         _style(whiskers, "Segments", title, color=GREY, linewidth=0.5)
         * _style(boxes, "Rectangles", title, facecolor=colour, linewidth=0)
         * _style(medians, "Scatter", title, color="black", s=5)
     )
+    return _ticks(layers, xlim=(-1, values.shape[1]))
 
 
 def histogram(groups, *, title="", xlabel="Score", bins=40, span=None):
@@ -332,7 +335,7 @@ def _draw(element, axis):
     )
     plot.initialize_plot()
     if axis.images:  # HoloViews would place the bar over the picture
-        axis.figure.colorbar(axis.images[0], ax=axis, label=str(element.vdims[0]), pad=0.02)
+        axis.figure.colorbar(axis.images[0], ax=axis, pad=0.02).set_label(str(element.vdims[0]), fontsize=9)
 
 
 def _plot_options(element):

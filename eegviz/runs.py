@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from eegviz import features, models, splits, store
+from eegviz import models, splits, store, windowing
 from eegviz.errors import DataError
 
 _PACKAGES = ("eegviz", "torch", "numpy", "scipy", "librosa", "mne", "accelerate", "scikit-image")
@@ -90,7 +90,7 @@ class Run:
 
     def windows(self, opened=None):
         """The windows of this run, from its store or from another `opened` one."""
-        return features.windows(opened or self.store(), **self.config["features"])
+        return windowing.windows(opened or self.store(), **self.config["features"])
 
     def split(self, windows):
         """The split of this run over its `windows`."""

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from eegviz import features, models, runs, splits
+from eegviz import features, models, runs, splits, windowing
 from eegviz.errors import DataError, ParameterError
 from eegviz.models.layers import n_parameters
 from eegviz.store import Store
@@ -64,7 +64,7 @@ def configure(
     settings : dict, optional
         Changes to the preset, such as ``{"width": 2}``.
     eeg, audio, condition, tmin, tmax, ref_db, max_db
-        See `eegviz.features.windows`.
+        See `eegviz.windowing.windows`.
     split : str
         See `eegviz.splits.split`.
     seed, split_seed : int
@@ -141,7 +141,7 @@ def train(store: Store, config, *, out, device="auto", progress=True) -> runs.Ru
 
 
 def _train(store, config, folder, device, progress):
-    windows = features.windows(store, **config["features"])
+    windows = windowing.windows(store, **config["features"])
     split = splits.split(windows.table, config["split"]["spec"], seed=config["split"]["seed"])
     classes = windows.songs
     is_classifier = models.module(config["model"]["name"]).TASK == "classification"
@@ -427,4 +427,4 @@ def _save_weights(net, folder):
 def _predict_into(path, net, batches, index, *, compute):
     blocks = predict(net, batches, index, compute=compute)
     first = next(blocks)
-    features.write_npy(path, (len(index), *first.shape[1:]), (b for part in ([first], blocks) for b in part))
+    windowing.write_npy(path, (len(index), *first.shape[1:]), (b for part in ([first], blocks) for b in part))

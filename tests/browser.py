@@ -6,6 +6,7 @@ because there a skip would hide that nothing was looked at.
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,6 +82,16 @@ def offline_page(running, path: Path, *, width: int = 1280, height: int = 900, d
         yield page, requests, problems
     finally:
         context.close()
+
+
+def wait_until(page, expression: str, *, seconds: float = 20) -> None:
+    """Wait for a JavaScript expression to be true. (playwright's own wait evaluates inside the page, which our pages'
+    content security policy forbids.)"""
+    deadline = time.monotonic() + seconds
+    while not page.evaluate(expression):
+        if time.monotonic() > deadline:
+            pytest.fail(f"not true after {seconds:g} s: {expression}")
+        page.wait_for_timeout(50)
 
 
 def serious_findings(page) -> list[str]:

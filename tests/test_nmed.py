@@ -103,8 +103,9 @@ def test_nmed_h_has_two_hearings_and_four_versions(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "version", "base"), [(21, "orig", "song21"), (28, "rev", "song24"), (29, "phase", "song21"), (36, "meas", "song24")]
-)  # fmt: skip
+    ("number", "version", "base"),
+    [(21, "orig", "song21"), (28, "rev", "song24"), (29, "phase", "song21"), (36, "meas", "song24")],
+)
 def test_numbers_of_nmed_h(number, version, base):
     assert nmed_h.song(number).columns == {"version": version, "base": base}
 
@@ -293,7 +294,7 @@ def spoil(source, how):
 
 
 SPOILT = {
-    "no data": r"song21_Imputed\.mat: expected the variable data21, found data22 \(125, 750, 2\), .*original file",
+    "no data": r"song21_Imputed\.mat: expected the variable data21, found .*data22 \(125, 750, 2\).*original file",
     "no subs": r"expected the variable subs21, found data21",
     "no fs": r"expected the variable fs, found data21",
     "wrong fs": r"expected fs as one rate in Hz \(125\), found \[125.0, 1.0\]",
@@ -335,11 +336,12 @@ def test_a_spoilt_file_is_left_out_and_the_others_are_kept(source, tmp_path, how
     ("change", "message"),
     [
         (lambda x: x.__setitem__((3, 5, 1), np.nan), r"S03: expected finite numbers, found NaN or infinity in E4;"),
-        (lambda x: x.__setitem__((slice(0, 30), slice(None), 1), 0), r"at most 20% bad channels, found 30 of 125 \(30 flat"),
-        (lambda x: x.__setitem__((..., 1), x[..., 1] * 1e-6), r"found 8e-06 µV when the values are taken as uV; if the"
+        (lambda x: x.__setitem__((slice(0, 30), slice(None), 1), 0), r"at most 20% bad channels, found 30 of 125 \("
+         r"30 flat"),
+        (lambda x: x.__setitem__((..., 1), x[..., 1] * 1e-6), r"found 7.95e-06 µV when the values are taken as uV; if the"
          r" file is in V, pass --unit V"),
-        (lambda x: x.__setitem__((..., 1), x[..., 1] * 1e3), r"expected a median channel standard deviation of 0.5 to 500"
-         r" µV, found 8e\+03 µV .*nV, pass --unit nV"),
+        (lambda x: x.__setitem__((..., 1), x[..., 1] * 1e3), r"expected a median channel standard deviation of 0.5"
+         r" to 500 µV, found 7.95e\+03 µV .*nV, pass --unit nV"),
         (lambda x: x.__setitem__((..., 1), 3), r"expected EEG, found 125 of 125 channels constant"),
     ],
 )  # fmt: skip
@@ -358,7 +360,7 @@ def test_flat_and_wild_channels_are_marked(source, tmp_path):
     data = eeg_uv(1)
     data[[4, 124], :, 0] = 0
     data[9, :, 0] *= 20
-    data[10] += np.linspace(0, 5000, N_TIMES)[:, np.newaxis]  # slow drift is no reason
+    data[10] += np.linspace(0, 500, N_TIMES)[:, np.newaxis]  # slow drift is no reason
     write_song(source, 21, data=data)
     report = ingest(source, tmp_path / "s")
     assert report.problems == []

@@ -89,9 +89,9 @@ def test_levels_match_training_clips(run, tiny_store):
 
 
 def test_correct_scale_beats_the_published_one(tiny_store):
-    from eegviz import features
+    from eegviz import windowing
 
-    pictures = features.windows(tiny_store).picture("song21", np.arange(5))
+    pictures = windowing.windows(tiny_store).picture("song21", np.arange(5))
     table, sounds = tuning.compare_scales(pictures)
     table = table.set_index("scale")
     assert table.loc["power", "correlation"] > table.loc["published", "correlation"]

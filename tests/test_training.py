@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from eegviz import models, runs, training
+from eegviz import models, runs, training, windowing
 from eegviz.errors import DataError, ParameterError
 
 SMALL = {"width": 1, "units": 16, "epochs": 3, "batch_size": 16, "patience": 0}
@@ -116,7 +116,7 @@ def test_early_stopping_keeps_the_best_epoch():
 
 def test_statistics_come_from_training_windows_only(tiny_store):
     config = models.config("cnn", "eeg2mel-stable", width=1, units=4)
-    windows = __import__("eegviz.features", fromlist=["windows"]).windows(tiny_store)
+    windows = windowing.windows(tiny_store)
     fitted = []
     for poison in (0.0, 1e6):
         net = models.module("cnn").build(config, windows.in_shape, windows.out_shape)

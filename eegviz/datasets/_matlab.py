@@ -28,6 +28,7 @@ PIECE_BYTES = 2**25  # largest message of the child, so that neither side holds 
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _LENGTH = struct.Struct("<Q")
+_NUMERIC_CLASSES = ("double", "single", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 
 
 # ---------------------------------------------------------------- public
@@ -93,12 +94,16 @@ class Slices:
         Variable.
     ndim : int
         Number of axes expected; MATLAB drops trailing axes of length 1, they are given back.
+    small : sequence of str
+        Further variables to read by the same child, as :func:`read` does.
     timeout : float
 
     Attributes
     ----------
     shape : tuple of int
         MATLAB's shape.
+    values : dict
+        The small variables.
 
     Raises
     ------
@@ -117,15 +122,17 @@ class Slices:
     >>> folder.cleanup()
     """
 
-    def __init__(self, path, name, *, ndim, timeout=TIMEOUT):
-        self.path, self.name, self.ndim = Path(path), name, ndim
-        self._child = _Child(path, {"task": "slices", "name": name, "ndim": ndim}, timeout)
+    def __init__(self, path, name, *, ndim, small=(), timeout=TIMEOUT):
+        self.path, self.name, self.ndim, self._small = Path(path), name, ndim, list(small)
+        request = {"task": "slices", "name": name, "ndim": ndim, "names": self._small}
+        self._child = _Child(path, request, timeout)
 
     def __enter__(self):
         self._child.__enter__()
         try:
             head = self._child.message()
-            _require(self.path, [self.name], head["variables"])
+            _require(self.path, [self.name, *self._small], head["variables"])
+            self.values = {name: _decode(self._child.message()["value"]) for name in self._small}
             found = self._child.message()
             shape = tuple(found["shape"])
             if not found["numeric"] or len(shape) > self.ndim:
@@ -319,13 +326,12 @@ def _main():
         reader = _V5(request["path"]) if request["version"] == "5" else _V73(request["path"])
         present = reader.variables()
         _send(pipe, {"variables": present})
-        names = request.get("names") or filter(None, [request.get("name")])
-        if any(name not in present for name in names):
+        small = request.get("names", [])
+        if any(name not in present for name in [*small, request.get("name", next(iter(present), None))]):
             return
-        if request["task"] == "read":
-            for name in request["names"]:
-                _send(pipe, {"value": reader.value(name)})
-        elif request["task"] == "slices":
+        for name in small:
+            _send(pipe, {"value": reader.value(name)})
+        if request["task"] == "slices":
             _send_slices(pipe, reader, request["name"], request["ndim"])
     except BrokenPipeError:
         return
@@ -386,10 +392,27 @@ class _V5:
     def __init__(self, path):
         import scipy.io
 
-        self.io, self.path = scipy.io, path
+        self.io, self.path, self.array = scipy.io, path, None
+        self._check_length()
+        self.listing = {name: (shape, kind) for name, shape, kind in scipy.io.whosmat(path)}
+
+    def _check_length(self):
+        """Follow the sizes of the variables to the end of the file: SciPy takes no notice of a file cut short."""
+        with open(self.path, "rb") as handle:
+            size = handle.seek(0, 2)
+            handle.seek(124)
+            order = "<" if handle.read(4)[2:] == b"IM" else ">"
+            at = 128
+            while at < size:
+                handle.seek(at)
+                tag = handle.read(8)
+                end = at + 8 + (struct.unpack(order + "II", tag)[1] if len(tag) == 8 else 0)
+                if len(tag) < 8 or end > size:
+                    raise ValueError(f"the file is cut off: a variable at byte {at} ends at {end}, the file at {size}")
+                at = end
 
     def variables(self):
-        return {name: [int(n) for n in shape] for name, shape, _ in self.io.whosmat(self.path)}
+        return {name: [int(n) for n in shape] for name, (shape, _) in self.listing.items()}
 
     def _load(self, name):
         return self.io.loadmat(self.path, variable_names=[name], struct_as_record=True, squeeze_me=False)[name]
@@ -398,14 +421,16 @@ class _V5:
         return self._encode(self._load(name))
 
     def open_array(self, name, ndim):
-        self.array = self._load(name)
-        self.shape = _pad(getattr(self.array, "shape", ()), ndim)
-        numeric = isinstance(self.array, np.ndarray) and self.array.dtype.kind in "fiu"
-        if numeric:
-            self.array = self.array.reshape(self.shape, order="F")
-        return {"shape": self.shape, "numeric": numeric}
+        shape, kind = self.listing[name]
+        self.name, self.shape = name, _pad(shape, ndim)
+        return {"shape": self.shape, "numeric": kind in _NUMERIC_CLASSES}
 
     def part(self, start, stop):
+        if self.array is None:  # not before it is asked for: a resumed ingest may want none
+            array = self._load(self.name)
+            if array.dtype.kind not in "fiu":
+                raise ValueError(f"{self.name} holds {array.dtype}, expected real numbers")
+            self.array = array.reshape(self.shape, order="F")
         return self.array[..., start:stop]
 
     def _encode(self, value):

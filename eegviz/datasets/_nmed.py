@@ -113,10 +113,9 @@ def nothing_found(source, expected, where_to_get):
 
 def ingest_file(file, settings, writer, notes):
     """Add the recordings of a cleaned file, those that are fine."""
-    values = _matlab.read(file.path, ["fs", file.subs_key])
-    sfreq = read_rate(values["fs"], file.path)
-    subjects = read_names(values[file.subs_key], file.path, file.subs_key)
-    with _matlab.Slices(file.path, file.data_key, ndim=3) as slices:
+    with _matlab.Slices(file.path, file.data_key, ndim=3, small=("fs", file.subs_key)) as slices:
+        sfreq = read_rate(slices.values["fs"], file.path)
+        subjects = read_names(slices.values[file.subs_key], file.path, file.subs_key)
         check_shape(slices.shape, len(subjects), file)
         stimulus = place_stimulus(file.song, slices.shape[1] / sfreq, settings, writer, notes, where=file.path)
         n_times = min(slices.shape[1], round(stimulus.seconds * sfreq))

@@ -70,7 +70,7 @@ def make_store(
     drift: float = 0.0,
     session_drift: float = 0.0,
     seed: int = 0,
-    strength: str = "strong",
+    strength: str = "base",
     tracks: dict | None = None,
     overwrite: bool = False,
     progress: bool | None = None,
@@ -167,7 +167,7 @@ def write_nmed(
     drift: float = 0.0,
     session_drift: float = 0.0,
     seed: int = 0,
-    strength: str = "strong",
+    strength: str = "base",
     progress: bool | None = None,
 ) -> Path:
     """Write simulated listeners as files in the exact layout of NMED-T or NMED-H.
