@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from eegviz import metrics, models, runs, stats, training, windowing
+from eegviz import identification, metrics, models, runs, stats, training, windowing
 
 FORMAT = 1  # raise when the meaning of metrics.json changes
 
@@ -230,7 +230,7 @@ def _score_regressor(run, windows, split, table):
         columns[metric] = values
         rows.append(_row(metric, values, table, chance=chance, base=base, note=note))
 
-    found = metrics.retrieval(
+    found = identification.retrieval(
         prediction, target, recordings=table["recording"], songs=table["stimulus"], seconds=table["second"]
     )
     add("retrieval", found.percentile, chance=0.5, base={"mean picture": 0.5, "song mean": 0.5})
@@ -260,9 +260,9 @@ def _accuracy_rows(named, table, columns):
         return [_empty("song accuracy", len(table), note), _empty("kappa", len(table), note)]
     columns["named_song"] = named
     right = (named == songs).astype(float)
-    chance = float(metrics.chance_accuracy(songs, kind="largest"))
+    chance = float(identification.chance_accuracy(songs, kind="largest"))
     kappa = _empty("kappa", len(table), "")
-    kappa |= {"score": float(metrics.kappa(named, songs)), "chance": 0.0}
+    kappa |= {"score": float(identification.kappa(named, songs)), "chance": 0.0}
     return [_row("song accuracy", right, table, chance=chance), kappa]
 
 

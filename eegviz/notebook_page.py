@@ -253,7 +253,7 @@ class _Body:
         caption = output.get("metadata", {}).get(mime, {}).get("caption", "")
         shape = f' width="{size[0]}" height="{size[1]}"' if size else ""
         below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-        return f'<figure><img src="data:{mime};base64,{content}" alt="{escape(alt)}"{shape}>{below}</figure>\n'
+        return f'<figure class="picture"><img src="data:{mime};base64,{content}" alt="{escape(alt)}"{shape}>{below}</figure>\n'
 
     def html(self, html: str, output: Any) -> str:
         soup = markup.parse(html)
@@ -265,7 +265,7 @@ class _Body:
         alone = soup.find_all(True)
         if len(alone) == 1 and alone[0].name == "img":
             alone[0].attrs.pop("style", None)
-            alone[0].wrap(soup.new_tag("figure"))
+            alone[0].wrap(soup.new_tag("figure", attrs={"class": "picture"}))
         caption = output.get("metadata", {}).get("text/html", {}).get("caption", "")
         return f'<div class="result">{self.finish(soup, caption=caption)}</div>\n'
 
@@ -313,7 +313,8 @@ def _stream(text: str, *, errors: bool = False) -> str:
         block = "\n".join(plain).strip("\n")
         plain.clear()
         if block.strip():
-            pre = f'<pre tabindex="0">{escape(block)}</pre>'
+            kind = "" if re.search(r"\S {2,}\S|^ ", block, re.MULTILINE) else ' class="wrap"'  # columns stay aligned
+            pre = f'<pre tabindex="0"{kind}>{escape(block)}</pre>'
             folded = f'<details class="more"><summary>messages</summary>{pre}</details>'
             html.append(f"{folded if errors else pre}\n")
 

@@ -200,7 +200,7 @@ def permute_within(windows, *, length=BLOCK, derange=False, seed=0):
     -------
     ndarray of int, shape (n,)
         ``order``: window i gets what belongs to window ``order[i]``, always of the same recording
-        (``prediction[order]``, `eegviz.metrics.Retrieval.reassigned`).
+        (``prediction[order]``, `eegviz.identification.Retrieval.reassigned`).
 
     Raises
     ------
@@ -323,7 +323,7 @@ def critical_accuracy(n, *, chance, alpha=0.05):
     n : int
         Independent answers.
     chance : float
-        Probability of a right answer by chance (`eegviz.metrics.chance_accuracy`).
+        Probability of a right answer by chance (`eegviz.identification.chance_accuracy`).
     alpha : float
 
     Returns

@@ -154,7 +154,8 @@ def test_index_has_cards_systems_and_banners(run, tmp_path):
     results, out = run
     systems = [
         {"run": "r<1>", "model": "cnn", "eeg": "raw", "audio": "mel-db", "split": "interleaved",
-         "label": "cannot separate", "metric": "retrieval", "score": 0.71, "low": 0.69, "high": 0.73, "chance": 0.5, "n": 120,
+         "label": "cannot separate", "metric": "retrieval", "score": 0.71, "low": 0.69, "high": 0.73,
+         "chance": 0.5, "n": 120,
          "verdict": "This split cannot tell"},
         {"run": "r2", "model": "ridge"},
     ]  # fmt: skip
@@ -335,7 +336,7 @@ def test_live_views_are_dropped_beside_a_picture_and_noted_without_one():
 def test_a_still_of_a_live_view_and_a_library_announcing_itself():
     still = f'<div><script>x()</script><img src="data:image/png;base64,{base64.b64encode(png()).decode()}"></div>'
     html = rendered(code("p", outputs=[shown({"application/vnd.holoviews_exec.v0+json": "", "text/html": still})]))
-    assert "<figure><img" in html
+    assert '<figure class="picture"><img' in html
     assert "x()" not in html
     loader = shown({"application/vnd.holoviews_load.v0+json": "", "application/javascript": "load()"})
     assert notebook_page.LIVE_NOTE not in rendered(code("hv.extension()", outputs=[loader]))

@@ -5,7 +5,7 @@ import pytest
 
 from eegviz import report
 
-from .browser import browser, offline_page, serious_findings, wait_until
+from .browser import browser, missing, offline_page, serious_findings, wait_until
 
 v4 = nbformat.v4
 pytestmark = pytest.mark.timeout(300)
@@ -145,3 +145,12 @@ def test_prints_without_navigation(chromium, pages):
         assert not page.locator("header.top").is_visible()
         assert not page.locator("nav.contents").is_visible()
         assert page.locator("figure img").is_visible()
+
+
+def test_without_a_browser_tests_skip_here_and_fail_in_ci(monkeypatch):
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no browser"):
+        missing("no browser")
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="no browser"):
+        missing("no browser")

@@ -114,7 +114,7 @@ def ingest(dataset, source, store_path, *, audio=None, **options):
         When nothing at all could be read. No store is left then.
     """
     module = get(dataset)
-    options = {key: value for key, value in {"audio": audio, **options}.items()}
+    options["audio"] = audio
     options = {key: value for key, value in options.items() if value is not None and value != _DEFAULTS.get(key)}
     allowed = [
         name for name, item in inspect.signature(module.ingest).parameters.items() if item.kind == item.KEYWORD_ONLY
