@@ -153,5 +153,6 @@ def percent_or_names(options, units, name):
 
 
 def listed(names):
-    """Names as the options of a spec; one name has a comma behind it, so that it is no percentage."""
-    return ",".join(names) + ("," if len(names) == 1 else "")
+    """Names as the options of a spec; one name that looks like a percentage has a comma behind it."""
+    alone = len(names) == 1 and names[0].removesuffix("%").replace(".", "", 1).isdigit()
+    return ",".join(names) + ("," if alone else "")

@@ -173,7 +173,10 @@ class Writer:
             "duration": audio.size / int(sr),
         }  # fmt: skip
         row |= check_columns(columns, STIMULUS_COLUMNS, stimulus)
-        pcm = np.clip(np.rint(audio.astype(np.float64) * 32768), -32768, 32767).astype(np.int16)
+        pcm = audio.astype(np.float32)
+        pcm *= 32768
+        np.rint(pcm, out=pcm)
+        pcm = np.minimum(pcm, 32767, out=pcm).astype(np.int16)
         file = f"audio/{stimulus}.flac"
         entry = self._write(file, lambda stream: write_flac(stream, pcm, int(sr)))
         self._done("stimulus", stimulus, row=row, file=file, stamp=stamp, **entry)

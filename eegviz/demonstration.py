@@ -16,10 +16,10 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from eegviz import report
-from eegviz.datasets import demo
 
-# Two workers get about the same work: the pictures of linear spectrograms are eight times larger.
-_SHARES = (("main", "psd-linear", "raw-mel"), ("psd-mel", "raw-linear", "published", "unseen-song"))
+# Two workers get about the same work. Linear spectrograms are eight times larger than mel ones: both linear runs are
+# in one share, so that their memory is never needed at once.
+_SHARES = (("main", "psd-linear", "raw-linear"), ("psd-mel", "raw-mel", "published", "unseen-song"))
 FULL = {"n_subjects": 20, "n_pieces": 10, "n_hearings": 2, "duration": 270.0}
 
 
@@ -64,34 +64,34 @@ def run(out, *, full=False, seed=0, jobs=2) -> Path:
     out = Path(out)
     store = out / "store"
     with tqdm(total=3, desc="demonstration", unit="step", disable=None) as bar:
-        bar.set_postfix_str("simulating music and EEG")
-        if not store.exists():
-            demo.make_store(store, seed=seed, **(FULL if full else {}))
-        bar.update()
-        bar.set_postfix_str("training the shared runs")
-        _train(store, out / "runs", fast=not full, seed=seed, jobs=jobs)
-        bar.update()
+        # in processes of their own, so that their memory is gone before the notebooks start
+        jobs = max(1, min(jobs, len(_SHARES)))
+        threads = max(1, (os.cpu_count() or 1) // jobs)
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+            bar.set_postfix_str("simulating music and EEG")
+            pool.submit(_simulate, store, seed=seed, full=full).result()
+            bar.update()
+            bar.set_postfix_str("training the shared runs")
+            shares = _SHARES if jobs > 1 else (sum(_SHARES, ()),)
+            options = {"out": out / "runs", "fast": not full, "seed": seed, "threads": threads}
+            for task in [pool.submit(_train, store, share, **options) for share in shares]:
+                task.result()
+            bar.update()
         bar.set_postfix_str("running the notebooks")
         index = report.report(None, [store], out=out, runs=out / "runs", fast=not full, seed=seed, jobs=jobs)
         bar.update()
     return index
 
 
-def _train(store, runs, *, fast, seed, jobs):
-    """Train the shared runs in processes of their own, so that their memory is gone before the notebooks start."""
-    jobs = max(1, min(jobs, len(_SHARES)))
-    shares = _SHARES if jobs > 1 else (sum(_SHARES, ()),)
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        tasks = [
-            pool.submit(_worker, store, share, out=runs, fast=fast, seed=seed, threads=threads) for share in shares
-        ]
-        for task in tasks:
-            task.result()
+def _simulate(store, *, seed, full):
+    from eegviz.datasets import demo
+
+    if not store.exists():
+        demo.make_store(store, seed=seed, **(FULL if full else {}))
 
 
-def _worker(store, wanted, **options):
+def _train(store, wanted, **options):
     from eegviz import recipes
 
     recipes.run_all(store, wanted, **options)

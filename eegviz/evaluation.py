@@ -40,6 +40,7 @@ DEFINITIONS = {
     "MSE": "mean squared error of the normalised picture (lower is better)",
     "accuracy": "share of windows whose song the network names",
 }
+BASELINES = ("mean picture", "song mean")
 _PICTURE = {
     "cosine": metrics.cosine,
     "correlation": metrics.correlation,
@@ -161,19 +162,13 @@ def baselines(windows, split):
         ``"mean picture"`` of all training windows, and ``"song mean"`` of the true song, which is absent where a test
         song is not in the training side.
     """
-    songs = windows.table["stimulus"].to_numpy(str)
-    means, counts = {}, {}
-    for song in np.unique(songs[split.train]):
-        index = split.train[songs[split.train] == song]
-        means[song], counts[song] = _mean_target(windows, index), len(index)
-    total = sum(counts.values())
-    mean = sum(means[s] * (counts[s] / total) for s in means).astype(np.float32)
-    test_songs = songs[split.test]
-    result = {"mean picture": np.broadcast_to(mean, (len(split.test), *mean.shape))}
-    if set(test_songs) <= set(means):
-        names = np.unique(test_songs)
-        stacked = np.stack([means[s] for s in names]).astype(np.float32)
-        result["song mean"] = stacked[np.searchsorted(names, test_songs)]
+    means = _song_means(windows, split)
+    songs = windows.table["stimulus"].to_numpy(str)[split.test]
+    mean = means["mean picture"]
+    result = {"mean picture": np.broadcast_to(mean, (len(songs), *mean.shape))}
+    if set(songs) <= set(means["song mean"]):
+        names, which = np.unique(songs, return_inverse=True)
+        result["song mean"] = np.stack([means["song mean"][name] for name in names])[which]
     return result
 
 
@@ -203,15 +198,14 @@ def song_identification(run: runs.Run, windows, split, *, seed=0):
         path = Path(folder) / "train.npy"
         blocks = training.predict(run.network(), lambda i: (windows.eeg[i], None), split.train, compute=compute)
         windowing.write_npy(path, (len(split.train), *windows.out_shape), blocks)
-        pictures = np.load(path, mmap_mode="r")
         own = labels[split.train]
         torch.manual_seed(seed)
         net = models.module("classifier").build(config, windows.out_shape, (len(classes),))
 
         def batches(index):
-            return pictures[index], own[index]
+            return windowing.read_rows(path, index), own[index]
 
-        everything = np.arange(len(pictures))
+        everything = np.arange(len(own))
         training.fit_statistics(net, batches, everything)
         training.fit(
             net, batches, everything, validation=everything[:0], settings=config, seed=seed, compute=compute,
@@ -223,25 +217,43 @@ def song_identification(run: runs.Run, windows, split, *, seed=0):
 
 
 def _score_regressor(run, windows, split, table):
-    prediction, target = run.predictions, windows.target(split.test)
-    columns, rows = {}, []
-
-    def add(metric, values, *, chance=None, base=None, note=""):
-        columns[metric] = values
-        rows.append(_row(metric, values, table, chance=chance, base=base, note=note))
-
-    found = identification.retrieval(
-        prediction, target, recordings=table["recording"], songs=table["stimulus"], seconds=table["second"]
-    )
-    add("retrieval", found.percentile, chance=0.5, base={"mean picture": 0.5, "song mean": 0.5})
-    add("top-1", found.top_k(1), chance=float(np.mean(found.chance_top_k(1))))
-    named = song_identification(run, windows, split)
-    rows += _accuracy_rows(named, table, columns)
-    pictures = baselines(windows, split)
-    for name, metric in _PICTURE.items():
-        base = {k: float(np.mean(metric(v, target))) for k, v in pictures.items()}
-        add(name, metric(prediction, target), base=base)
+    columns = _window_scores(run, windows, split, table)
+    rows = [
+        _row("retrieval", columns["retrieval"], table, chance=0.5, base={"mean picture": 0.5, "song mean": 0.5}),
+        _row("top-1", columns["top-1"], table, chance=float(np.mean(columns.pop("chance top-1")))),
+    ]
+    rows += _accuracy_rows(song_identification(run, windows, split), table, columns)
+    for name in _PICTURE:
+        base = {k: columns.pop(f"{name}, {k}", None) for k in BASELINES}
+        base = {k: float(np.mean(v)) for k, v in base.items() if v is not None}
+        rows.append(_row(name, columns[name], table, base=base))
     return rows, columns
+
+
+def _window_scores(run, windows, split, table):
+    """Every per-window score, song by song, so that memory holds the pictures of one song at a time."""
+    means = _song_means(windows, split)
+    known = set(table["stimulus"]) <= set(means["song mean"])
+    columns = {}
+    for song, rows in table.groupby("stimulus").indices.items():
+        mine = table.iloc[rows]
+        prediction, target = run.predictions[rows], windows.target(split.test[rows])
+        found = identification.retrieval(
+            prediction, target, recordings=mine["recording"], songs=mine["stimulus"], seconds=mine["second"]
+        )
+        scores = {
+            "retrieval": found.percentile,
+            "top-1": found.top_k(1),
+            "chance top-1": found.chance_top_k(1),
+        }
+        blind = {"mean picture": means["mean picture"]} | ({"song mean": means["song mean"][song]} if known else {})
+        for name, metric in _PICTURE.items():
+            scores[name] = metric(prediction, target)
+            for baseline, picture in blind.items():
+                scores[f"{name}, {baseline}"] = metric(np.broadcast_to(picture, target.shape), target)
+        for name, values in scores.items():
+            columns.setdefault(name, np.empty(len(table)))[rows] = values
+    return columns
 
 
 def _score_classifier(run, windows, split, table):
@@ -287,6 +299,18 @@ def _empty(metric, n, note):
         "metric": metric, "score": None, "low": None, "high": None, "unit": "", "n": n, "chance": None,
         "baselines": {}, "definition": DEFINITIONS[metric], "note": note,
     }  # fmt: skip
+
+
+def _song_means(windows, split):
+    """The mean training picture, and a dict of those of each training song."""
+    songs = windows.table["stimulus"].to_numpy(str)
+    own, total = {}, 0.0
+    for song in np.unique(songs[split.train]):
+        index = split.train[songs[split.train] == song]
+        mean = _mean_target(windows, index)
+        own[song] = mean.astype(np.float32)
+        total = total + mean * (len(index) / len(split.train))
+    return {"mean picture": total.astype(np.float32), "song mean": own}
 
 
 def _mean_target(windows, index):

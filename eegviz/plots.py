@@ -157,7 +157,7 @@ def curves(table, x, columns, *, title="", ylabel="", labels=None, log=False, ma
     """Columns of a table over `x`; `markers` are x values for dashed vertical lines."""
     labels = labels or columns
     lines = [
-        _style(hv.Curve((table[x], table[c]), x, ylabel or columns[0], label=name), "Curve", title, color=CYCLE[i % 7])
+        _style(hv.Curve((table[x], table[c]), x, ylabel or "Value", label=name), "Curve", title, color=CYCLE[i % 7])
         for i, (c, name) in enumerate(zip(columns, labels, strict=True))
     ]
     lines += [_style(hv.VLine(m), "VLine", title, color=GREY, linestyle="--", linewidth=0.9) for m in markers]

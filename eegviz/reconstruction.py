@@ -7,10 +7,12 @@ Functions: `reconstruct` (a recording of the run's store), `reconstruct_file` (a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from eegviz import datasets, features, inversion, runs, training
+from eegviz import features, inversion, runs, training
+from eegviz.datasets import own
 from eegviz.errors import DataError, ParameterError
 
 
@@ -172,20 +174,19 @@ def _reconstruction(run, pictures, recording, stimulus, start, seen, ref_db, sca
 
 def _file_signal(path, wanted, sfreq):
     """Channels `wanted` of an EEG file in volts at `sfreq`, the run's rate."""
-    raw = datasets.own.read_eeg(path)
-    known = {name.lower(): name for name in raw.ch_names}
+    raw, names = own.open_raw(Path(path))
+    known = {name.lower(): name for name in names}
     missing = [name for name in wanted if name.lower() not in known]
     if missing:
         raise DataError(
             f"{path} lacks {len(missing)} of the {len(wanted)} channels that the run was trained on "
-            f"({', '.join(missing[:10])}{' …' if len(missing) > 10 else ''}); it has {', '.join(raw.ch_names[:10])} …. "
-            "Rename or interpolate the channels in MNE and save the file again."
+            f"({', '.join(missing[:10])}{' …' if len(missing) > 10 else ''}); it has {', '.join(names[:10])}"
+            f"{' …' if len(names) > 10 else ''}. Rename or interpolate the channels in MNE and save the file again."
         )
-    raw.pick([known[name.lower()] for name in wanted])
-    raw.reorder_channels([known[name.lower()] for name in wanted])
+    raw.pick([known[name.lower()] for name in wanted]).reorder_channels([known[name.lower()] for name in wanted])
     if abs(raw.info["sfreq"] - sfreq) > 1e-6:
         raw.load_data(verbose="error").resample(sfreq, verbose="error")
-    return raw.get_data().astype(np.float32), sfreq
+    return own.read_eeg(raw, raw.ch_names, 0, raw.n_times, path), sfreq
 
 
 def _first_test_stretch(seconds, is_test, n):

@@ -4,7 +4,7 @@ A window is one second that begins at a whole second **of the stimulus**; a reco
 stimulus gives its first window at second 4. EEG pictures lie in one memory-mapped file; spectrograms are stored once per
 stimulus second and looked up, however many listeners heard it. Files are cached under the hash of what made them.
 
-Functions: `windows` (cut a store), `sound_seconds`, `write_npy`.
+Functions: `windows` (cut a store), `sound_seconds`, `write_npy`, `read_rows`.
 """
 
 from __future__ import annotations
@@ -160,6 +160,30 @@ def sound_seconds(store: Store, stimulus):
         )
     n = len(sound) // features.SR
     return sound[: n * features.SR].reshape(n, features.SR)
+
+
+def read_rows(path, index):
+    """Rows of a float32 ``.npy`` file, read rather than mapped, so that the pages do not stay in memory.
+
+    Parameters
+    ----------
+    path : path
+    index : array of int [shape=(n,)]
+
+    Returns
+    -------
+    np.ndarray [shape=(n, …)], float32
+    """
+    with Path(path).open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape, _, _ = np.lib.format.read_array_header_1_0(file)
+        begin = file.tell()
+        out = np.empty((len(index), *shape[1:]), np.float32)
+        size = out[:1].nbytes
+        for row, i in enumerate(index):
+            file.seek(begin + int(i) * size)
+            file.readinto(memoryview(out[row]).cast("B"))
+    return out
 
 
 def _recordings(store, condition):

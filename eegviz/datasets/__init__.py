@@ -75,7 +75,7 @@ def get(name):
     Examples
     --------
     >>> get("nmed-t").LICENCE
-    'CC BY 4.0'
+    'CC BY'
     """
     key = str(name).lower().replace("_", "-")
     if key not in _MODULES:

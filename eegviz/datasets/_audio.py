@@ -19,6 +19,7 @@ from eegviz.errors import DataError, ParameterError
 SR = 22050  # Hz, the rate of every stimulus in a store
 EXTENSIONS = (".wav", ".flac", ".aiff", ".aif", ".ogg", ".opus", ".mp3")  # the first found wins
 MAX_MISMATCH = 2.0  # seconds
+BLOCK = 2**18  # samples read at once
 TOLERANCE = 0.05  # seconds by which lengths may differ without a word
 MAX_OVERSHOOT = 16.0  # a decoded peak beyond this is a damaged file, not a loud one
 
@@ -109,29 +110,33 @@ def read(path, *, sr=SR, lead_in=0.0):
     stated = duration(path)
     try:
         with soundfile.SoundFile(str(path)) as file:
-            rate = file.samplerate
-            blocks = [
-                block.mean(axis=1, dtype=np.float32)
-                for block in file.blocks(blocksize=2**18, dtype="float32", always_2d=True)
-            ]
+            rate, skip = file.samplerate, round(lead_in * file.samplerate)
+            converter = soxr.ResampleStream(rate, sr, 1, dtype="float32", quality="HQ") if rate != sr else None
+            parts, n_read = [], 0
+            for block in file.blocks(blocksize=BLOCK, dtype="float32", always_2d=True):
+                mono = block.mean(axis=1, dtype=np.float32)[max(0, skip - n_read) :]
+                n_read += len(block)
+                parts.append(mono if converter is None else converter.resample_chunk(mono))
+            if converter is not None:
+                parts.append(converter.resample_chunk(np.zeros(0, np.float32), last=True))
     except (OSError, soundfile.SoundFileError, ValueError) as error:
         raise DataError(_unreadable(path, error)) from error
-    y = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-    if len(y) / rate < stated - 0.1:
-        raise DataError(f"{path} is damaged: expected {stated:.1f} s, found {len(y) / rate:.1f} s; copy it again")
-    y = y[round(lead_in * rate) :]
-    if not len(y):
+    if n_read / rate < stated - 0.1:
+        raise DataError(f"{path} is damaged: expected {stated:.1f} s, found {n_read / rate:.1f} s; copy it again")
+    if n_read <= skip:
         raise DataError(f"{path}: the offset of {lead_in:g} s leaves nothing of its {stated:.1f} s; check --offsets")
+    y = np.concatenate(parts)[: max(1, round((n_read - skip) * sr / rate))]
+    del parts
     if not np.all(np.isfinite(y)):
         raise DataError(f"{path} holds values that are not finite; export it again")
     if not np.any(y):
         raise DataError(f"{path}: expected a sound, found {stated:.1f} s of silence; copy or export it again")
-    if rate != sr:
-        y = soxr.resample(y, rate, sr, quality="HQ")
     peak = float(np.max(np.abs(y)))
     if peak > MAX_OVERSHOOT:
         raise DataError(f"{path}: expected values in [-1, 1], found a peak of {peak:.3g}; export it again")
-    return (y / np.float32(peak) * np.float32(1 - 2**-20) if peak > 1 else y).astype(np.float32)
+    if peak > 1:
+        y *= np.float32((1 - 2**-20) / peak)
+    return y
 
 
 def read_offsets(offsets, *, known):

@@ -146,7 +146,13 @@ class Notes:
             self.warn(f"{where}: {' '.join(str(item.message).split())}")
 
 
-def run(store_path, jobs, *, module, montage, identity, overwrite):
+def is_simulated(source):
+    """Say whether a folder's README.txt begins "SIMULATED EEG", as :func:`eegviz.datasets.demo.write_nmed` writes it."""
+    readme = Path(source) / "README.txt"
+    return readme.is_file() and readme.read_bytes()[:64].startswith(b"SIMULATED EEG")
+
+
+def run(store_path, jobs, *, module, montage, identity, overwrite, simulated=False):
     """Write a store by doing ``jobs``, keeping what is fine.
 
     Parameters
@@ -160,6 +166,8 @@ def run(store_path, jobs, *, module, montage, identity, overwrite):
     identity : dict
         Source and options.
     overwrite : bool
+    simulated : bool
+        Files in the layout of a data set that a program made: the store then says so in its title too.
 
     Returns
     -------
@@ -176,11 +184,12 @@ def run(store_path, jobs, *, module, montage, identity, overwrite):
     writer = store.create(
         store_path,
         dataset=module.NAME,
-        title=module.TITLE,
-        licence=module.LICENCE,
-        citation=module.CITATION,
+        title=f"Simulated EEG in the layout of: {module.TITLE}" if simulated else module.TITLE,
+        licence="not stated" if simulated else module.LICENCE,
+        citation="simulated, no person was recorded" if simulated else module.CITATION,
+        simulated=simulated,
         montage=montage,
-        about={"where": module.WHERE},
+        about={} if simulated else {"where": module.WHERE},
         identity=identity,
         overwrite=overwrite,
     )

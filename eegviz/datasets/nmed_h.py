@@ -19,7 +19,7 @@ from eegviz.datasets import _audio, _common, _nmed
 
 NAME = "nmed-h"
 TITLE = "Naturalistic Music EEG Dataset - Hindi (NMED-H)"
-LICENCE = "CC BY 3.0"
+LICENCE = "CC BY"
 CITATION = (
     "Kaneshiro, B., Nguyen, D. T., Dmochowski, J. P., Norcia, A. M., Berger, J. (2016). Naturalistic Music EEG "
     "Dataset - Hindi (NMED-H). Stanford Digital Repository. https://purl.stanford.edu/sd922db3535"
@@ -102,5 +102,11 @@ def ingest(
         )
         jobs.append(partial(_nmed.ingest_file, file, settings))
     return _common.run(
-        store_path, jobs, module=modules[__name__], montage=_nmed.MONTAGE, identity=identity, overwrite=overwrite
+        store_path,
+        jobs,
+        module=modules[__name__],
+        montage=_nmed.MONTAGE,
+        identity=identity,
+        overwrite=overwrite,
+        simulated=_common.is_simulated(source if source.is_dir() else source.parent),
     )

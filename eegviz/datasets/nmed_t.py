@@ -1,7 +1,7 @@
 """NMED-T: 20 adults hear ten songs of 55.97 to 150 beats a minute, each once.
 
 Source: Losorelli, Nguyen, Dmochowski, Kaneshiro (2017), "NMED-T: A Tempo-Focused Dataset of Cortical and Behavioral
-Responses to Naturalistic Music", ISMIR; https://purl.stanford.edu/jn859kj8079, CC BY 4.0.
+Responses to Naturalistic Music", ISMIR; https://purl.stanford.edu/jn859kj8079, CC BY.
 
 Files: ``songNN_Imputed.mat`` (21–30) with ``dataNN`` (125, time, 20), ``subsNN``, ``fs``; where present also
 ``PP_R_raw.mat`` (condition "raw", and "silence" for the seconds before each song, see :mod:`._nmed_t_extras`),
@@ -18,7 +18,7 @@ from eegviz.datasets import _audio, _common, _nmed, _nmed_t_extras
 
 NAME = "nmed-t"
 TITLE = "Naturalistic Music EEG Dataset - Tempo (NMED-T)"
-LICENCE = "CC BY 4.0"
+LICENCE = "CC BY"
 CITATION = (
     "Losorelli, S., Nguyen, D. T., Dmochowski, J. P., Kaneshiro, B. (2017). NMED-T: A tempo-focused dataset of "
     "cortical and behavioral responses to naturalistic music. ISMIR. https://purl.stanford.edu/jn859kj8079"
@@ -109,5 +109,11 @@ def ingest(
         for path, _ in _nmed.find_files(source, name)[0] if source.is_dir() else []:
             jobs.append(partial(read, path, list(SONGS)))
     return _common.run(
-        store_path, jobs, module=modules[__name__], montage=_nmed.MONTAGE, identity=identity, overwrite=overwrite
+        store_path,
+        jobs,
+        module=modules[__name__],
+        montage=_nmed.MONTAGE,
+        identity=identity,
+        overwrite=overwrite,
+        simulated=_common.is_simulated(source if source.is_dir() else source.parent),
     )

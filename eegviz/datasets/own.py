@@ -124,7 +124,7 @@ def find_montage(plans):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # they are reported when the row is read
-                wanted |= {name.lower() for name in _open_raw(plan.eeg)[1]}
+                wanted |= {name.lower() for name in open_raw(plan.eeg)[1]}
         except DataError:
             continue  # so is this
     for name in MONTAGES if wanted else ():
@@ -197,7 +197,7 @@ def _add_row(plan, factor, unit, writer, notes):
     if writer.has_recording(plan.recording, stamp=stamp):
         return
     with notes.python_warnings(plan.eeg):
-        raw, names = _open_raw(plan.eeg)
+        raw, names = open_raw(plan.eeg)
         sfreq = float(raw.info["sfreq"])
         first, last = 0, len(raw.times)
         if plan.sound is not None:
@@ -209,7 +209,7 @@ def _add_row(plan, factor, unit, writer, notes):
                 f"{plan.where}: {plan.eeg}: expected at least {MIN_SECONDS:g} s of EEG while the sound plays, found "
                 f"{max(0, last - first) / sfreq:.2f} s; check start"
             )
-        eeg = _read_eeg(raw, names, first, last, plan.eeg)
+        eeg = read_eeg(raw, names, first, last, plan.eeg)
         onsets, durations, labels = _events(raw, first / sfreq, last / sfreq)
         stated_bads = [name for name in raw.info["bads"] if name in names]
         del raw
@@ -260,8 +260,8 @@ def _overlap(plan, start, sfreq, n_times, notes):
     return first, last, start + first / sfreq
 
 
-def _open_raw(path):
-    """Open a file without reading its data; return it and the names of its EEG channels."""
+def open_raw(path):
+    """Open any EEG file that MNE reads, without its data; return it and the names of its EEG channels."""
     import mne
 
     if not path.is_file():
@@ -281,7 +281,7 @@ def _open_raw(path):
     return raw, [raw.ch_names[index] for index in picks]
 
 
-def _read_eeg(raw, names, first, last, path):
+def read_eeg(raw, names, first, last, path):
     """Read channels in blocks of time, so that the double-precision copy stays small."""
     eeg = np.empty((len(names), last - first), np.float32)
     step = max(1, 2**22 // len(names))

@@ -1,0 +1,99 @@
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from eegviz import plots
+from eegviz.errors import ParameterError
+
+RNG = np.random.default_rng(0)
+TABLE = pd.DataFrame({"epoch": [1, 2, 3], "train_loss": [3.0, 2, 1], "validation_loss": [2.0, 1.5, 1.2]})
+SIDES = pd.DataFrame({"second": [0, 1, 2] * 2, "recording": ["a"] * 3 + ["b"] * 3, "side": ["train", "test", "validation"] * 2})
+ELEMENTS = {
+    "waveform": lambda: plots.waveform(RNG.standard_normal(22050), 22050, title="a title"),
+    "spectrogram": lambda: plots.spectrogram(RNG.random((5, 44, 128)), title="a title"),
+    "raw": lambda: plots.eeg_image(RNG.standard_normal((125, 8)), kind="raw", sfreq=125, title="a title"),
+    "psd": lambda: plots.eeg_image(RNG.random((63, 8)), kind="periodogram", sfreq=125, title="a title"),
+    "traces": lambda: plots.traces(RNG.standard_normal((3, 500)), 125, ["x", "y", "z"], title="a title"),
+    "spectrum": lambda: plots.spectrum(np.arange(1, 63), RNG.random(62), marks=[(10, "10 Hz")], title="a title"),
+    "curves": lambda: plots.curves(TABLE, "epoch", ["train_loss", "validation_loss"], markers=[2], title="a title"),
+    "boxes": lambda: plots.bin_boxes(RNG.random((50, 128)), title="a title"),
+    "histogram": lambda: plots.histogram({"a": RNG.random(99), "b": RNG.random(99)}, title="a title"),
+    "intervals": lambda: plots.intervals([("a", 0.6, 0.5, 0.7), ("b", 0.4, None, None)], chance=0.5, title="a title"),
+    "timeline": lambda: plots.timeline(SIDES, title="a title"),
+}
+
+
+@pytest.mark.parametrize("name", ELEMENTS)
+def test_every_element_is_drawn_by_both_backends(name):
+    import holoviews as hv
+
+    element = ELEMENTS[name]()
+    made = plots.picture(element, alt="what it shows")
+    assert made.png.startswith(b"\x89PNG")
+    assert len(made.png) > 3000
+    data, metadata = made._repr_mimebundle_()
+    assert metadata["image/png"]["alt"] == "what it shows" == data["text/plain"]
+    figure = hv.render(element, backend="bokeh")
+    assert figure.title.text == "a title"
+
+
+def test_a_picture_needs_alt_text():
+    with pytest.raises(ParameterError, match="alt text"):
+        plots.picture(ELEMENTS["waveform"](), alt=" ")
+
+
+def test_rows_of_different_lengths_share_a_figure():
+    one = plots.picture(ELEMENTS["waveform"](), alt="x")
+    grid = plots.picture([[ELEMENTS["waveform"]()], [ELEMENTS["psd"](), ELEMENTS["raw"]()]], alt="x")
+    height = [int.from_bytes(p.png[20:24], "big") for p in (one, grid)]
+    assert height[1] == 2 * height[0]
+
+
+def test_spectrogram_keeps_time_and_bins():
+    pictures = np.zeros((2, 44, 128))
+    pictures[1, :, 100] = 1  # second 1, bin 100
+    image = plots.spectrogram(pictures, start=7)
+    assert image.bounds.lbrt() == (7, -0.5, 9, 127.5)
+    assert image[8.5, 100] == 1
+    assert image[7.5, 100] == 0
+    assert image[8.5, 99] == 0
+
+
+def test_eeg_image_has_low_frequencies_below():
+    values = np.full((63, 4), 0.01)
+    values[10] = 100.0
+    image = plots.eeg_image(values, kind="periodogram", sfreq=125)
+    assert image[0, 10.5] == pytest.approx(2)
+    assert image[0, 40.5] == pytest.approx(-2)
+
+
+def test_waveform_keeps_the_peaks():
+    sound = np.zeros(44100)
+    sound[30000] = 0.9
+    area = plots.waveform(sound, 22050)
+    assert area.dimension_values("to").max() == pytest.approx(0.9)
+
+
+def test_histogram_labels_say_mean_and_n():
+    overlay = plots.histogram({"mel": np.full(7, 0.25)}, span=(0, 1))
+    assert "mel (mean 0.25, n = 7)" in [e.label for e in overlay]
+
+
+def test_boxes_are_quartiles():
+    values = np.tile(np.arange(101.0)[:, None], (1, 2))
+    boxes = next(e for e in plots.bin_boxes(values) if type(e).__name__ == "Rectangles")
+    first = boxes.iloc[0].array()[0]
+    assert first[1] == 25
+    assert first[3] == 75
+
+
+def test_head_maps(tiny_store):
+    info = tiny_store.raw("S01_song21_r1").info
+    for figure in (
+        plots.topographies([np.arange(8.0)] * 2, info, titles=["a", "b"], unit="µV²"),
+        plots.topographies([np.arange(8.0)], info, titles=["a"], unit="µV²", clim=(0, 8)),
+        plots.sensors(info, title="electrodes"),
+    ):
+        assert isinstance(figure, Figure)
+        assert plots.picture(figure, alt="x").png.startswith(b"\x89PNG")
