@@ -196,7 +196,7 @@ def song_identification(run: runs.Run, windows, split, *, seed=0):
     labels = np.searchsorted(classes, songs).astype(np.int64)
     with tempfile.TemporaryDirectory(dir=run.path, prefix=".predicted-") as folder:
         path = Path(folder) / "train.npy"
-        blocks = training.predict(run.network(), lambda i: (windows.eeg[i], None), split.train, compute=compute)
+        blocks = training.predict(run.network(), lambda i: (windows.pictures(i), None), split.train, compute=compute)
         windowing.write_npy(path, (len(split.train), *windows.out_shape), blocks)
         own = labels[split.train]
         torch.manual_seed(seed)

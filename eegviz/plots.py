@@ -82,7 +82,7 @@ def waveform(sound, sr, *, title="", colour=BLUE, label="", start=0.0):
     columns = sound[: len(sound) // step * step].reshape(-1, step)
     time = start + np.arange(len(columns)) * step / sr
     area = hv.Area((time, columns.min(1), columns.max(1)), "Time (s)", ["Amplitude", "to"], label=label)
-    return _style(area, "Area", title, color=colour, linewidth=0.3).redim.range(Amplitude=(-1, 1))
+    return _style(area, "Area", title, facecolor=colour, edgecolor=colour, linewidth=0.3).redim.range(Amplitude=(-1, 1))
 
 
 def spectrogram(

@@ -74,8 +74,7 @@ def reconstruct(
     run : Run
     recording : str
     start : int, optional
-        First whole second of the stimulus; default the first run of test seconds that is long enough, else the first
-        second of the recording.
+        First whole second of the stimulus; default the first stretch of test seconds that is long enough.
     duration : float
         Whole seconds.
     ref_db : float, optional
@@ -104,7 +103,9 @@ def reconstruct(
         )
     seconds = table["second"].to_numpy()[rows]
     n = _whole(duration, "duration")
-    start = _first_test_stretch(seconds, np.isin(rows, split.test), n) if start is None else _whole(start, "start")
+    start = (
+        _first_test_stretch(recording, seconds, np.isin(rows, split.test), n) if start is None else _whole(start, "start")
+    )
     chosen = rows[(seconds >= start) & (seconds < start + n)]
     if len(chosen) != n:
         raise ParameterError(
@@ -189,12 +190,17 @@ def _file_signal(path, wanted, sfreq):
     return own.read_eeg(raw, raw.ch_names, 0, raw.n_times, path), sfreq
 
 
-def _first_test_stretch(seconds, is_test, n):
-    held_out = set(seconds[is_test].tolist())
-    for start in sorted(held_out):
-        if all(start + k in held_out for k in range(n)):
-            return int(start)
-    return int(seconds.min())
+def _first_test_stretch(recording, seconds, is_test, n):
+    held_out, longest, run = set(seconds[is_test].tolist()), 0, 0
+    for second in range(int(seconds.min()), int(seconds.max()) + 1):
+        run = run + 1 if second in held_out else 0
+        longest = max(longest, run)
+        if run == n:
+            return second - n + 1
+    raise ParameterError(
+        f"recording {recording} has no {n} held-out seconds in a row (longest stretch: {longest}). Ask for a shorter "
+        "duration, or name a start; seconds that the run was trained on are then called so."
+    )
 
 
 def _whole(value, name):

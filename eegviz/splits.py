@@ -225,7 +225,7 @@ def folds(table, spec, *, seed=0, gap=1.0, validation=0.1, window=1.0):
     >>> table = pd.DataFrame([(f"{who}_a", who, "a", 1, second) for who in "XYZ" for second in range(60)],
     ...                      columns=["recording", "subject", "stimulus", "repeat", "second"])
     >>> [fold.spec for fold in folds(table, "subject")]
-    ['subject:X,', 'subject:Y,', 'subject:Z,']
+    ['subject:X', 'subject:Y', 'subject:Z']
     """
     name, options = _parse(spec)
     if name not in ("subject", "song", "repeat"):

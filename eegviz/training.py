@@ -32,7 +32,7 @@ except ImportError:  # Windows has no advisory locks of this kind
     fcntl = None
 
 PRECISIONS = ("auto", "bf16", "float32")
-PREDICT_BATCH = 128  # windows
+PREDICT_BATCH = 64  # windows
 
 
 def configure(
@@ -157,7 +157,7 @@ def _train(store, config, folder, device, progress):
     target = labels.__getitem__ if is_classifier else windows.target
 
     def batches(index):
-        return windows.eeg[index], target(index)
+        return windows.pictures(index), target(index)
 
     fit_statistics(net, batches, split.train)
     compute = Compute.choose(device, config["precision"])

@@ -68,6 +68,10 @@ class Windows:
         """Stimulus names, sorted: the classes of song identification."""
         return sorted(self.table["stimulus"].unique())
 
+    def pictures(self, index):
+        """EEG pictures of the windows `index`: ``(len(index), n_rows, n_channels)``, float32, read and not mapped."""
+        return read_rows(self.eeg.filename, index)
+
     def target(self, index):
         """Normalised spectrograms of the windows `index`: ``(len(index), 44, n_bins)``, float32, looked up by second."""
         index = np.asarray(index)

@@ -43,10 +43,10 @@ def test_manifest_says_simulated_with_every_dial(small):
     assert "not recorded" in manifest["citation"]
     about = manifest["about"]
     assert about["dials"] == {
-        "coupling": 1.0, "drift": 0.0, "session_drift": 0.0, "strength": "strong", "evoked": 3.0, "gamma": 6.0,
-        "beta": 4.0, "alpha": 6.0, "background": 8.0, "sensor": 1.0, "depth": 8.0,
+        "coupling": 1.0, "drift": 0.0, "session_drift": 0.0, "strength": "base", "evoked": 3.0, "gamma": 2.0,
+        "beta": 2.0, "alpha": 6.0, "background": 8.0, "sensor": 1.0, "depth": 6.0,
     }  # fmt: skip
-    assert "not physiological" in about["strength"]
+    assert "kinder than recordings" in about["strength"]
     assert about["seed"] == 0
 
 
@@ -61,7 +61,7 @@ def test_store_is_whole_and_mne_reads_it(small):
 def test_eeg_and_sound_are_those_of_the_simulator(small):
     y = music.piece("song30", duration=4.0)
     expected = simulate.simulate(
-        y, SR, listener=simulate.listeners(2)[1], hearing=2, stimulus="song30", dials=simulate.Dials(strength="strong")
+        y, SR, listener=simulate.listeners(2)[1], hearing=2, stimulus="song30", dials=simulate.Dials()
     )
     np.testing.assert_array_equal(small.eeg("S02_song30_r2"), expected)
     audio, sr = small.audio("song30")

@@ -61,9 +61,11 @@ def test_any_file_gives_what_the_store_gives(run, tiny_store, tmp_path):
     ("options", "message"),
     [
         ({"recording": "S99"}, "no recording 'S99'; it has S01_song21_r1"),
+        ({"recording": "S01_song21_r1"}, "no 5 held-out seconds in a row .longest stretch: 0"),
+        ({"recording": "S01_song21_r2", "duration": 21}, "longest stretch: 20"),
         ({"recording": "S01_song21_r1", "start": 18}, "windows from second 0 to 20"),
-        ({"recording": "S01_song21_r1", "duration": 2.5}, "whole number"),
-        ({"recording": "S01_song21_r1", "duration": 0}, "whole number"),
+        ({"recording": "S01_song21_r2", "duration": 2.5}, "whole number"),
+        ({"recording": "S01_song21_r2", "duration": 0}, "whole number"),
     ],
 )
 def test_bad_requests_say_what_is_there(run, options, message):

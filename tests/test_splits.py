@@ -255,7 +255,7 @@ def test_folds_leave_each_unit_out_once():
         assert np.array_equal(tested, np.arange(len(table)))
         seen = [values(table, fold.test, column) for fold in made]
         assert sum(map(len, seen)) == len(set().union(*seen))
-    assert [fold.spec for fold in splits.folds(table, "subject:S01,S03")] == ["subject:S01,", "subject:S03,"]
+    assert [fold.spec for fold in splits.folds(table, "subject:S01,S03")] == ["subject:S01", "subject:S03"]
     assert len(splits.folds(windows(2, 2, 40, 3), "repeat")) == 3
     with pytest.raises(ParameterError, match="has no folds"):
         splits.folds(table, "interleaved")

@@ -86,8 +86,8 @@ def make_store(
     duration : float or None
         Seconds of each piece; None takes the whole of given tracks and 40 s of our own pieces.
     coupling, drift, session_drift, strength
-        Dials, see `eegviz.simulate.Dials`. The default strength is the teaching setting, from which small
-        networks learn within minutes; it is not physiological.
+        Dials, see `eegviz.simulate.Dials`. ``strength="strong"`` is a teaching setting and not
+        physiological; the default is kinder than recordings too.
     seed : int
         Of the music, the listeners and the noise.
     tracks : dict, optional
@@ -127,7 +127,9 @@ def make_store(
     about = {
         "simulated": "EEG simulated by eegviz.simulate from the sound; no person was recorded",
         "dials": asdict(dials),
-        "strength": "teaching setting, not physiological" if strength == "strong" else "base",
+        "strength": (
+            "teaching setting, not physiological" if strength == "strong" else "base: kinder than recordings"
+        ),
         "seed": seed, "n_subjects": n_subjects, "n_pieces": len(chosen), "n_hearings": n_hearings, "duration": duration,
         "music": "eegviz.music" if tracks is None else "given by the user",
     }  # fmt: skip

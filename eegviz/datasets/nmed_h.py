@@ -87,14 +87,16 @@ def ingest(
     if not files:
         raise _nmed.nothing_found(source, "files named songNN_a_Imputed.mat (21 to 36, a and b)", WHERE)
     jobs = [partial(_nmed.complain, line) for line in doubles]
+    simulated = _common.is_simulated(source if source.is_dir() else source.parent)
+    songs = _nmed.stand_ins(SONGS) if simulated else SONGS
     for path, match in files:
         number, hearing = int(match[1]), match[2].lower()
-        if number not in SONGS:
+        if number not in songs:
             jobs.append(partial(_nmed.complain, f"{path}: expected a song number from 21 to 36, found {number}"))
             continue
         file = _nmed.SongFile(
             path,
-            SONGS[number],
+            songs[number],
             data_key=f"data{number}_{hearing}",
             subs_key=f"subs{number}_{hearing}",
             repeat="ab".index(hearing) + 1,
@@ -108,5 +110,5 @@ def ingest(
         montage=_nmed.MONTAGE,
         identity=identity,
         overwrite=overwrite,
-        simulated=_common.is_simulated(source if source.is_dir() else source.parent),
+        simulated=simulated,
     )

@@ -95,16 +95,18 @@ def ingest(
     raw_files, raw_doubles = _nmed.find_files(source, r"(\d+)_(\d+)_raw\.mat")
     if not files and not raw_files:
         raise _nmed.nothing_found(source, "files named songNN_Imputed.mat (21 to 30) or PP_R_raw.mat", WHERE)
+    simulated = _common.is_simulated(source if source.is_dir() else source.parent)
+    songs = _nmed.stand_ins(SONGS) if simulated else SONGS
     jobs = [partial(_nmed.complain, line) for line in doubles + raw_doubles]
     for path, match in files:
         number = int(match[1])
-        if number not in SONGS:
+        if number not in songs:
             jobs.append(partial(_nmed.complain, f"{path}: expected a song number from 21 to 30, found {number}"))
             continue
-        file = _nmed.SongFile(path, SONGS[number], data_key=f"data{number}", subs_key=f"subs{number}")
+        file = _nmed.SongFile(path, songs[number], data_key=f"data{number}", subs_key=f"subs{number}")
         jobs.append(partial(_nmed.ingest_file, file, settings))
     for path, match in raw_files:
-        jobs.append(partial(_nmed_t_extras.ingest_raw, path, f"S{int(match[1]):02d}", match[2], SONGS, settings))
+        jobs.append(partial(_nmed_t_extras.ingest_raw, path, f"S{int(match[1]):02d}", match[2], songs, settings))
     for name, read in _nmed_t_extras.TABLES.items():
         for path, _ in _nmed.find_files(source, name)[0] if source.is_dir() else []:
             jobs.append(partial(read, path, list(SONGS)))
@@ -115,5 +117,5 @@ def ingest(
         montage=_nmed.MONTAGE,
         identity=identity,
         overwrite=overwrite,
-        simulated=_common.is_simulated(source if source.is_dir() else source.parent),
+        simulated=simulated,
     )
