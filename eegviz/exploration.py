@@ -27,8 +27,8 @@ def overview(store: Store) -> str:
     hours = float((rows["n_times"] / rows["sfreq"]).sum() / 3600)
     kind = "SIMULATED EEG: no person was recorded." if store.manifest["simulated"] else "Recorded EEG."
     return (
-        f"{kind} {len(rows)} recordings of {rows['subject'].nunique()} listeners and "
-        f"{(store.stimuli['stimulus']).nunique()} stimuli, {hours:.2f} hours; licence: {store.manifest['licence']}"
+        f"{kind} Recordings: {len(rows)}; listeners: {rows['subject'].nunique()}; stimuli: {len(store.stimuli)}; "
+        f"{hours:.2f} hours; licence: {store.manifest['licence']}"
     )
 
 

@@ -63,6 +63,9 @@ def title(notebook: "nbformat.NotebookNode", *, name: str = "") -> str:
     return name.replace("_", " ").strip().capitalize() or "Untitled"
 
 
+_INLINE_PNG = re.compile("^data:image/png;base64,")
+
+
 def question(notebook: "nbformat.NotebookNode") -> str:
     """The first paragraph of prose, as text: by the series' convention, the notebook's question."""
     for cell in notebook.cells:
@@ -82,8 +85,8 @@ def pictures(notebook: "nbformat.NotebookNode") -> Iterator[tuple[bytes, str]]:
                 continue
             if "image/png" in data:
                 yield base64.b64decode(data["image/png"]), _alt(output, "image/png")
-            for match in re.finditer(r"<img[^>]*src=[\"']data:image/png;base64,([^\"']+)", data.get("text/html", "")):
-                yield base64.b64decode(match.group(1)), _alt(output, "image/png")
+            for image in markup.parse(str(data.get("text/html", ""))).find_all("img", src=_INLINE_PNG):
+                yield base64.b64decode(image["src"].partition(",")[2]), image.get("alt") or _alt(output, "image/png")
 
 
 def impossibilities(notebook: "nbformat.NotebookNode") -> list[str]:

@@ -82,7 +82,8 @@ def waveform(sound, sr, *, title="", colour=BLUE, label="", start=0.0):
     columns = sound[: len(sound) // step * step].reshape(-1, step)
     time = start + np.arange(len(columns)) * step / sr
     area = hv.Area((time, columns.min(1), columns.max(1)), "Time (s)", ["Amplitude", "to"], label=label)
-    return _style(area, "Area", title, facecolor=colour, edgecolor=colour, linewidth=0.3).redim.range(Amplitude=(-1, 1))
+    area = area.redim.range(Amplitude=(-1, 1))  # before the style, which redim would drop
+    return _style(area, "Area", title, facecolor=colour, edgecolor=colour, linewidth=0.3)
 
 
 def spectrogram(
@@ -224,7 +225,9 @@ def timeline(table, *, title=""):
         part = table[table["side"] == side]
         y = part["recording"].map(order).to_numpy(float)
         x = part["second"].to_numpy(float)
-        boxes = hv.Rectangles((x, y - 0.4, x + 1, y + 0.4), ["Time (s)", " ", "x1", "y1"], label=f"{side} ({len(part)})")
+        boxes = hv.Rectangles(
+            (x, y - 0.4, x + 1, y + 0.4), ["Time (s)", " ", "x1", "y1"], label=f"{side} ({len(part)})"
+        )
         layers.append(_style(boxes, "Rectangles", title, facecolor=colour, linewidth=0))
     return _ticks(hv.Overlay(layers), yticks=[(i, name) for name, i in order.items()])
 
@@ -237,7 +240,9 @@ def sensors(info, *, title=""):
     figure = Figure(figsize=(4.6, 4.8), layout="constrained")
     axis = figure.subplots()
     with mne.utils.use_log_level("error"):
-        mne.viz.plot_sensors(info, axes=axis, show=False, title="", pointsize=14, show_names=len(info["ch_names"]) <= 70)
+        mne.viz.plot_sensors(
+            info, axes=axis, show=False, title="", pointsize=14, show_names=len(info["ch_names"]) <= 70
+        )
     axis.set_title(title, fontsize=10)
     return figure
 
@@ -265,7 +270,13 @@ def topographies(values, info, *, titles, unit, clim=None, suptitle="", cmap="vi
 
 
 # matplotlib style names on the left, bokeh's on the right, for the few where they differ
-_BOKEH = {"linewidth": "line_width", "edgecolor": "line_color", "linestyle": "line_dash", "facecolor": "fill_color", "s": "size"}
+_BOKEH = {
+    "linewidth": "line_width",
+    "edgecolor": "line_color",
+    "linestyle": "line_dash",
+    "facecolor": "fill_color",
+    "s": "size",
+}
 _DASH = {"--": "dashed"}
 
 

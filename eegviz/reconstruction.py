@@ -104,7 +104,9 @@ def reconstruct(
     seconds = table["second"].to_numpy()[rows]
     n = _whole(duration, "duration")
     start = (
-        _first_test_stretch(recording, seconds, np.isin(rows, split.test), n) if start is None else _whole(start, "start")
+        _first_test_stretch(recording, seconds, np.isin(rows, split.test), n)
+        if start is None
+        else _whole(start, "start")
     )
     chosen = rows[(seconds >= start) & (seconds < start + n)]
     if len(chosen) != n:

@@ -28,7 +28,6 @@ TABLE_COLUMNS = ["recording", "subject", "stimulus", "condition", "repeat", "ses
 _FORMAT = 2  # raise when the bytes of cached features change
 
 
-
 @dataclass(frozen=True)
 class Windows:
     """One-second windows of a store: a table, EEG pictures on disk, and one spectrogram per stimulus second.
@@ -300,7 +299,9 @@ def _cached_sound(store, stimulus, kind, folder):
                 power = features.spectrogram(seconds[i : i + 32], kind=base)
                 yield features.to_db(power).astype(np.float32) if kind.endswith("-db") else power
 
-        write_npy(path, (len(seconds), features.N_FRAMES, features.N_MELS if base == "mel" else features.N_LINEAR), blocks())
+        write_npy(
+            path, (len(seconds), features.N_FRAMES, features.N_MELS if base == "mel" else features.N_LINEAR), blocks()
+        )
     return np.load(path, mmap_mode="r")
 
 
@@ -326,7 +327,9 @@ def write_npy(path, shape, blocks):
             file.flush()
             os.fsync(file.fileno())
         if written != shape[0]:
-            raise DataError(f"{path}: expected {shape[0]} windows, made {written}. Check the store with eegviz info --verify.")
+            raise DataError(
+                f"{path}: expected {shape[0]} windows, made {written}. Check the store with eegviz info --verify."
+            )
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

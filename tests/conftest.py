@@ -22,7 +22,9 @@ def tiny_sound(seed, seconds):
     return (0.9 * sound / np.abs(sound).max()).astype(np.float32)
 
 
-def make_tiny_store(path, *, n_subjects=3, n_songs=2, n_hearings=2, seconds=20, coupling=1.0, n_channels=8, sfreq=125.0):
+def make_tiny_store(
+    path, *, n_subjects=3, n_songs=2, n_hearings=2, seconds=20, coupling=1.0, n_channels=8, sfreq=125.0
+):
     """A store of simulated EEG whose band powers follow the sound's loudness, in a second or so."""
     from eegviz import store
 

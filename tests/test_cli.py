@@ -8,7 +8,9 @@ import pytest
 
 
 def eegviz(*args, ok=True):
-    found = subprocess.run([sys.executable, "-m", "eegviz.cli", *map(str, args)], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [sys.executable, "-m", "eegviz.cli", *map(str, args)], capture_output=True, text=True, check=False
+    )
     assert "Traceback" not in found.stderr, found.stderr
     assert (found.returncode == 0) == ok, found.stderr + found.stdout
     return found
@@ -76,3 +78,63 @@ def test_debug_shows_the_traceback():
     )
     assert "Traceback" in found.stderr
     assert found.returncode != 0
+
+
+def test_from_original_files_to_sound(tmp_path):
+    """NMED-T's own layout → store → run → scores → sound, by command line only."""
+    import soundfile
+
+    from eegviz.datasets import demo
+
+    demo.write_nmed(tmp_path / "nmed", layout="nmed-t", n_subjects=2, n_pieces=2, duration=24.0)
+    store, runs, sound = tmp_path / "store", tmp_path / "runs", tmp_path / "x.ogg"
+    said = eegviz("ingest", "nmed-t", tmp_path / "nmed", store, "--audio", tmp_path / "nmed" / "audio").stdout
+    assert "4 recordings" in said
+    assert "SIMULATED" in eegviz("info", store, "--verify").stdout
+    arguments = ("--preset", "fast", "--epochs", 2, "--out", runs)
+    run = eegviz("train", store, "--split", "interleaved", *arguments).stdout.strip().splitlines()[-1]
+    assert "cannot separate song from recording" in eegviz("evaluate", run).stdout
+    said = eegviz("reconstruct", run, "--recording", "S02_song21", "--out", sound).stdout
+    assert "5 test" in said
+    assert soundfile.info(sound).frames == 5 * 22050
+
+
+def test_one_damaged_file_is_named_and_the_rest_kept(tmp_path):
+    from eegviz.datasets import demo
+
+    demo.write_nmed(tmp_path / "nmed", layout="nmed-t", n_subjects=1, n_pieces=2, duration=6.0)
+    broken = sorted((tmp_path / "nmed").glob("*.mat"))[0]
+    broken.write_bytes(broken.read_bytes()[:5000])
+    arguments = (tmp_path / "nmed", tmp_path / "store", "--audio", tmp_path / "nmed" / "audio")
+    found = eegviz("ingest", "nmed-t", *arguments, ok=False)
+    assert found.returncode == 2
+    said = found.stdout + found.stderr
+    assert broken.name in said
+    assert "1 recordings" in said or "1 recording" in said
+    assert "verified" in eegviz("info", tmp_path / "store", "--verify").stdout
+
+
+def test_real_eeg_through_own(shared_data, tmp_path):
+    """One real listener with a sound that has the published envelope: whatever the score is, it prints."""
+    import mne
+    import numpy as np
+    import soundfile
+
+    data = np.load(shared_data / "speech_eeg" / "listener01.npz")
+    envelope = data["envelope"][:, 0] - data["envelope"].min()
+    loud = np.interp(np.arange(50 * 22050) / 22050, np.arange(3200) / 64, envelope / envelope.max())
+    soundfile.write(tmp_path / "s.wav", 0.2 * np.random.default_rng(0).standard_normal(len(loud)) * loud, 22050)
+    info = mne.create_info(mne.channels.make_standard_montage("biosemi64").ch_names, 64, "eeg")
+    rows = ["recording,eeg,audio,subject,start"]
+    for trial in range(4):
+        raw = mne.io.RawArray(data["eeg"][trial].T * 1e-6, info, verbose="error")
+        raw.save(tmp_path / f"t{trial}_raw.fif", verbose="error")
+        rows.append(f"t{trial},t{trial}_raw.fif,s.wav,L01,0")
+    (tmp_path / "table.csv").write_text("\n".join(rows))
+    eegviz("ingest", "own", tmp_path / "table.csv", tmp_path / "store")
+    arguments = ("--split", "blocked", "--preset", "fast", "--epochs", 3, "--out", tmp_path / "runs")
+    run = eegviz("train", tmp_path / "store", *arguments).stdout.strip().splitlines()[-1]
+    printed = eegviz("evaluate", run).stdout
+    assert "retrieval" in printed
+    assert "no interval over listeners" in printed
+    assert "simulated" not in printed

@@ -103,7 +103,14 @@ def test_one_listener_gets_an_interval_over_blocks(tmp_path):
 
 def test_describe_says_all(result):
     text = evaluation.describe(result)
-    for part in ("[simulated data]", "95 % interval", "chance", "mean picture", "bootstrap over 3 listeners", "split repeat"):
+    for part in (
+        "[simulated data]",
+        "95 % interval",
+        "chance",
+        "mean picture",
+        "bootstrap over 3 listeners",
+        "split repeat",
+    ):
         assert part in text
     sentence = evaluation.sentence(result)
     assert "chance (0.500)" in sentence

@@ -8,7 +8,9 @@ from eegviz.errors import ParameterError
 
 RNG = np.random.default_rng(0)
 TABLE = pd.DataFrame({"epoch": [1, 2, 3], "train_loss": [3.0, 2, 1], "validation_loss": [2.0, 1.5, 1.2]})
-SIDES = pd.DataFrame({"second": [0, 1, 2] * 2, "recording": ["a"] * 3 + ["b"] * 3, "side": ["train", "test", "validation"] * 2})
+SIDES = pd.DataFrame(
+    {"second": [0, 1, 2] * 2, "recording": ["a"] * 3 + ["b"] * 3, "side": ["train", "test", "validation"] * 2}
+)
 ELEMENTS = {
     "waveform": lambda: plots.waveform(RNG.standard_normal(22050), 22050, title="a title"),
     "spectrogram": lambda: plots.spectrogram(RNG.random((5, 44, 128)), title="a title"),

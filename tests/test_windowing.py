@@ -67,9 +67,7 @@ def _store_with(path, **recording):
 
     rng = np.random.default_rng(0)
     values = {"start": 0.0, "sfreq": 125.0, "bads": ()} | recording
-    with store.create(
-        path, dataset="own", title="", licence="", citation="", montage="GSN-HydroCel-129"
-    ) as writer:
+    with store.create(path, dataset="own", title="", licence="", citation="", montage="GSN-HydroCel-129") as writer:
         writer.add_stimulus("a", 0.1 * rng.standard_normal(10 * 22050), sr=22050)
         signal = 1e-5 * rng.standard_normal((4, int(8 * values["sfreq"])))
         names = ["E1", "E20", "E60", "Cz"]
