@@ -21,10 +21,11 @@ from eegviz.plots import SPECTRUM_COLOURS
 _STYLE = """<style>
 .eegviz-grid{width:100%;border-collapse:collapse}
 .eegviz-grid th,.eegviz-grid td{padding:.4rem .5rem;vertical-align:top;text-align:left}
-.eegviz-grid figure{margin:0;min-width:12rem}
+.eegviz-grid figure{margin:0;min-width:14.5rem}
+.eegviz-grid th[scope=row]{min-width:6rem}
 .eegviz-grid img{width:100%;height:6.5rem;object-fit:fill;image-rendering:auto;border-radius:4px;display:block}
-.eegviz-grid audio{width:100%;margin-top:.25rem}
-.eegviz-grid figcaption{font-size:.85em;line-height:1.35}
+.eegviz-grid audio{display:block;width:100%;max-width:none;margin:.3rem 0 .2rem}
+.eegviz-grid figcaption{margin:0;padding:0;font-size:.85em;line-height:1.35}
 .eegviz-scroll{overflow-x:auto;max-width:100%}
 </style>"""
 
