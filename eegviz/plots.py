@@ -69,9 +69,18 @@ def picture(element, alt, *, width=9.0, height=3.2):
 
 
 def live(shown):
-    """The element of a `Picture`, drawn by bokeh: for a notebook that a person has open."""
-    if "bokeh" not in hv.Store.renderers:
-        hv.extension("bokeh", inline=True)
+    """The element of a `Picture`, to zoom and pan, drawn by bokeh: for a notebook that a person has open.
+
+    Raises
+    ------
+    ParameterError
+        The picture is a matplotlib figure, or several elements in rows.
+    """
+    if not isinstance(shown.element, hv.core.Dimensioned):
+        raise ParameterError(
+            "only a picture of one HoloViews element can be shown live; this one is a figure or a grid."
+        )
+    hv.extension("bokeh", inline=True, logo=False)
     return shown.element
 
 

@@ -99,3 +99,29 @@ def test_head_maps(tiny_store):
     ):
         assert isinstance(figure, Figure)
         assert plots.picture(figure, alt="x").png.startswith(b"\x89PNG")
+
+
+def test_a_grid_cannot_be_shown_live():
+    grid = plots.picture([[ELEMENTS["psd"](), ELEMENTS["raw"]()]], alt="x")
+    with pytest.raises(ParameterError, match="one HoloViews element"):
+        plots.live(grid)
+
+
+@pytest.mark.timeout(120)
+def test_live_pictures_in_a_notebook(tmp_path):
+    """In a kernel, as a person has it open: the live element comes as bokeh's HTML, offline."""
+    import nbformat
+
+    from eegviz import headless
+
+    source = (
+        "import numpy as np\nfrom eegviz import plots\n"
+        "shown = plots.picture(plots.waveform(np.zeros(22050), 22050), alt='x')\nplots.live(shown)"
+    )
+    parameters = nbformat.v4.new_code_cell("seed = 0", metadata={"tags": ["parameters"]})
+    path = tmp_path / "live.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell(source)]), path)
+    run = headless.execute(path, timeout=100)
+    assert run.message is None
+    outputs = run.notebook.cells[-1].outputs
+    assert any("application/vnd.holoviews_exec.v0+json" in o.get("data", {}) for o in outputs)
