@@ -151,6 +151,9 @@ def train(
     max_db: Annotated[float, typer.Option(help="Range of the pictures, dB.")] = 100.0,
     precision: Annotated[str, typer.Option(help="auto, bf16 or float32.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    folds: Annotated[
+        bool, typer.Option("--folds", help="Hold out each listener, song or hearing in turn; pool the scores.")
+    ] = False,
 ):
     """Train a model and score it on its test windows; prints the run folder last."""
     from eegviz import evaluation, training
@@ -162,6 +165,13 @@ def train(
         opened, model=model, preset=preset, settings=settings, eeg=eeg, audio=audio, split=split, seed=seed,
         condition=condition, tmin=tmin, tmax=tmax, ref_db=ref_db, max_db=max_db, precision=precision,
     )  # fmt: skip
+    if folds:
+        from eegviz import recipes
+
+        made = recipes.run_folds(opened, config, out=out, device=device)
+        print(evaluation.describe(evaluation.pool(made)))
+        print(*(run.path for run in made), sep="\n")
+        return
     run = training.train(opened, config, out=out, device=device)
     evaluation.evaluate(run, store=opened)
     print(run.path)

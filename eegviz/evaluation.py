@@ -5,7 +5,7 @@ therefore shown beside the mean training picture (of all songs, and of the true 
 primary one is **within-song retrieval**: is the prediction more like its own second than like the song's other
 seconds?
 
-Functions: `evaluate` (score a run, once), `describe` and `sentence` (say it), `by_listener`, `baselines`,
+Functions: `evaluate` (score a run, once), `describe` and `sentence` (say it), `by_listener`, `pool`, `baselines`,
 `song_identification` (Table 2's classifier).
 """
 
@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from eegviz import identification, metrics, models, runs, stats, training, windowing
@@ -151,6 +152,56 @@ def sentence(result) -> str:
 def by_listener(run: runs.Run, metric):
     """Mean of a metric of ``scores.csv`` for each listener, sorted by name: a pandas Series."""
     return run.scores.groupby("subject")[metric].mean()
+
+
+def pool(folds) -> dict:
+    """Scores of runs that each held out another listener, song or hearing, as one result over all of them.
+
+    Windows of all folds count together, so that few listeners still give an interval over listeners; chance levels and
+    baselines are their means over the windows.
+
+    Parameters
+    ----------
+    folds : list of Run
+        Scored runs of one config that differ in the split only.
+
+    Returns
+    -------
+    dict
+        As `evaluate` returns it.
+    """
+    results = [fold.metrics for fold in folds]
+    scores = pd.concat([fold.scores for fold in folds], ignore_index=True)
+    weights = [result["split"]["n_test"] for result in results]
+    rows = []
+    for name in (row["metric"] for row in results[0]["metrics"]):
+        parts = [next(row for row in result["metrics"] if row["metric"] == name) for result in results]
+        if any(part["score"] is None for part in parts):
+            rows.append(_empty(name, len(scores), parts[0]["note"] or "it is not defined in every fold"))
+            continue
+        chance = (
+            None if parts[0]["chance"] is None else float(np.average([p["chance"] for p in parts], weights=weights))
+        )
+        base = {
+            k: float(np.average([p["baselines"][k] for p in parts], weights=weights))
+            for k in BASELINES
+            if all(k in p["baselines"] for p in parts)
+        }
+        if name == "kappa":
+            kappa = float(identification.kappa(scores["named_song"], scores["stimulus"]))
+            rows.append(_empty(name, len(scores), "") | {"score": kappa, "chance": 0.0})
+        else:
+            named = name in ("song accuracy", "accuracy")
+            values = (scores["named_song"] == scores["stimulus"]) if named else scores[name]
+            rows.append(_row(name, values.to_numpy(float), scores, chance=chance, base=base))
+    split = results[0]["split"] | {
+        "spec": f"{results[0]['split']['spec'].partition(':')[0]}, {len(folds)} folds pooled",
+        "n_train": round(np.mean([r["split"]["n_train"] for r in results])),
+        "n_validation": round(np.mean([r["split"]["n_validation"] for r in results])),
+        "n_test": len(scores),
+        "n_listeners": int(scores["subject"].nunique()),
+    }
+    return results[0] | {"run": [f.path.name for f in folds], "split": split, "metrics": rows}
 
 
 def baselines(windows, split):

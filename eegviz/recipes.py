@@ -3,12 +3,12 @@
 A recipe is a dict for `eegviz.training.configure`. ``fast`` shrinks models and epochs (our choice, for two cores);
 otherwise the settings are the published ones where the name says so. `run` trains a recipe once and then reuses it.
 
-Functions: `names`, `recipe`, `honest_split`, `run`, `run_all`.
+Functions: `names`, `recipe`, `honest_split`, `run`, `run_folds`, `run_all`.
 """
 
 from __future__ import annotations
 
-from eegviz import evaluation, models, runs, training
+from eegviz import evaluation, models, runs, splits, training, windowing
 from eegviz.errors import ParameterError
 from eegviz.store import Store
 
@@ -68,6 +68,24 @@ def run(store: Store, name, *, out, fast=True, seed=0, device="auto") -> runs.Ru
     config = training.configure(store, **recipe(store, name, fast=fast, seed=seed))
     done = training.train(store, config, out=out, device=device)
     evaluation.evaluate(done, store=store)
+    return done
+
+
+def run_folds(store: Store, config, *, out, device="auto") -> list[runs.Run]:
+    """Train and score a config once per held-out listener, song or hearing (see `eegviz.splits.folds`).
+
+    Raises
+    ------
+    ParameterError
+        The split of the config has no folds.
+    """
+    table = windowing.windows(store, **config["features"]).table
+    specs = [fold.spec for fold in splits.folds(table, config["split"]["spec"], seed=config["split"]["seed"])]
+    done = []
+    for spec in specs:
+        fold = config | {"split": config["split"] | {"spec": spec}}
+        done.append(training.train(store, fold, out=out, device=device))
+        evaluation.evaluate(done[-1], store=store)
     return done
 
 

@@ -152,3 +152,23 @@ def _with_predictions(run, folder, make, store):
     windows = run.windows(store)
     np.save(target / "predictions.npy", make(windows, run.split(windows).test).astype(np.float32))
     return runs.open(target)
+
+
+def test_folds_are_pooled_over_all_listeners(tiny_store, tmp_path):
+    from eegviz import recipes
+
+    config = training.configure(
+        tiny_store, split="subject", preset="fast", settings=SMALL | {"epochs": 1}, precision="float32"
+    )
+    folds = recipes.run_folds(tiny_store, config, out=tmp_path)
+    assert [fold.config["split"]["spec"] for fold in folds] == ["subject:S01", "subject:S02", "subject:S03"]
+    pooled = evaluation.pool(folds)
+    assert pooled["split"]["n_listeners"] == 3
+    assert pooled["split"]["n_test"] == len(tiny_store.recordings) * 20
+    for i, row in enumerate(pooled["metrics"]):
+        own = [fold.metrics["metrics"][i] for fold in folds]
+        if row["metric"] != "kappa":
+            assert row["score"] == pytest.approx(np.mean([o["score"] for o in own]))
+            assert "3 listeners" in row["unit"]
+        assert row["chance"] == pytest.approx(own[0]["chance"])
+    assert "3 folds pooled" in evaluation.describe(pooled)
