@@ -71,7 +71,7 @@ class Writer:
         if (self.path / "manifest.json").is_file():
             if not self._overwrite:
                 raise ParameterError(
-                    f"{self.path} is already a store; choose another folder, or overwrite it (overwrite=True)"
+                    f"{self.path} is already a store; choose another folder, or overwrite it (--overwrite, overwrite=True)"
                 )
         elif self.path.exists() or self.path.is_symlink():
             raise ParameterError(

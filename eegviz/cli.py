@@ -48,6 +48,15 @@ def main():
             file=sys.stderr,
         )
         sys.exit(2)
+    except OSError as error:
+        if _debug or error.filename is None:
+            raise
+        print(
+            f"eegviz: cannot read or write {error.filename}: {(error.strerror or str(error)).lower()}. "
+            "Check the path, or choose another.",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     except KeyboardInterrupt:
         print("eegviz: interrupted; the same command continues where it stopped", file=sys.stderr)
         sys.exit(130)
@@ -75,10 +84,13 @@ def demo(
     out: Annotated[Path, typer.Option(help="Where stores, runs and pages go.")] = Path("reports/demo"),
     full: Annotated[bool, typer.Option(help="NMED-T size instead of minutes; meant for a GPU.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --full: do not ask before starting.")] = False,
-    seed: Annotated[int, typer.Option(help="Of simulation and training.")] = 0,
-    jobs: Annotated[int, typer.Option(help="Notebooks and trainings at a time.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Of simulation and training.")] = 0,
+    jobs: Annotated[int, typer.Option(min=1, help="Notebooks and trainings at a time.")] = 2,
 ):
-    """Simulate a data set, train on it, run the notebook series, write HTML. No data needed, no network."""
+    """Run everything on simulated listeners.
+
+    Simulates a data set, trains on it, runs the notebook series and writes HTML. No data needed, no network.
+    """
     from eegviz import demonstration
 
     if full:
@@ -100,7 +112,10 @@ def ingest(
     unit: Annotated[str, typer.Option(help="Unit of the EEG in the files: uV, mV or V.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing store.")] = False,
 ):
-    """Read original files into a store, once; an interrupted ingest continues."""
+    """Read original files into a store.
+
+    An interrupted ingest continues. Exit code 2 when files were left out, although the store holds the rest.
+    """
     from eegviz import datasets
 
     report = datasets.ingest(
@@ -140,10 +155,12 @@ def train(
         str,
         typer.Option(help="interleaved, random, blocked, repeat, subject, song or subject_song; e.g. random:70/10/20."),
     ] = "interleaved",
-    preset: Annotated[str | None, typer.Option(help="eeg2mel (published), eeg2mel-stable (ours) or fast.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="eeg2mel (published), eeg2mel-stable (ours; default of cnn) or fast.")
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the model, e.g. width=4.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Short for --set epochs=N.")] = None,
-    seed: Annotated[int, typer.Option(help="Of initialisation, order and dropout.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of initialisation, order and dropout.")] = 0,
     condition: Annotated[str, typer.Option(help="Condition of the recordings.")] = "listening",
     tmin: Annotated[float, typer.Option(help="First second of each stimulus.")] = 0.0,
     tmax: Annotated[float | None, typer.Option(help="Last second; EEG2Mel uses 240.")] = None,
@@ -155,7 +172,7 @@ def train(
         bool, typer.Option("--folds", help="Hold out each listener, song or hearing in turn; pool the scores.")
     ] = False,
 ):
-    """Train a model and score it on its test windows; prints the run folder last."""
+    """Train and score a model; prints the run folder last."""
     from eegviz import evaluation, training
     from eegviz import store as stores
 
@@ -173,7 +190,7 @@ def train(
         print(*(run.path for run in made), sep="\n")
         return
     run = training.train(opened, config, out=out, device=device)
-    evaluation.evaluate(run, store=opened)
+    print(evaluation.sentence(evaluation.evaluate(run, store=opened)))
     print(run.path)
 
 
@@ -183,7 +200,7 @@ def evaluate(
     store: Annotated[Path | None, typer.Option(help="Store of the run, when it has moved.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ):
-    """Print the scores of a run beside its baselines, chance level and interval."""
+    """Print scores beside chance and baselines."""
     from eegviz import evaluation, runs
 
     opened = runs.open(run)
@@ -197,11 +214,12 @@ def reconstruct(
     out: Annotated[Path, typer.Option(help="Sound file to write: .wav, .flac or .ogg.")],
     recording: Annotated[str | None, typer.Option(help="Recording of the run's store.")] = None,
     eeg: Annotated[Path | None, typer.Option(help="Any EEG file that MNE reads, instead of --recording.")] = None,
+    store: Annotated[Path | None, typer.Option(help="Store of the run, when it has moved.")] = None,
     start: Annotated[float | None, typer.Option(help="First second (default: held-out seconds).")] = None,
     duration: Annotated[float, typer.Option(help="Whole seconds.")] = 5.0,
     ref_db: Annotated[float | None, typer.Option(help="Level of 1.0, dB (default: that of training).")] = None,
     scale: Annotated[str, typer.Option(help="power (right) or published (the published code's defect).")] = "power",
-    seed: Annotated[int, typer.Option(help="Of the phase.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the phase.")] = 0,
 ):
     """Turn EEG into a sound file."""
     from eegviz import reconstruction, runs, sound
@@ -210,7 +228,8 @@ def reconstruct(
         raise ParameterError("give either --recording ID (of the run's store) or --eeg FILE.")
     sound.check_sound_path(out)
     opened = runs.open(run)
-    options = {"duration": duration, "ref_db": ref_db, "scale": scale, "seed": seed}
+    windows = opened.windows(opened.store(store))
+    options = {"windows": windows, "duration": duration, "ref_db": ref_db, "scale": scale, "seed": seed}
     if eeg is not None:
         made = reconstruction.reconstruct_file(opened, eeg, start=start or 0, **options)
     else:
@@ -228,10 +247,13 @@ def report(
     out: Annotated[Path, typer.Option(help="Where the pages go.")] = Path("reports/latest"),
     runs: Annotated[Path | None, typer.Option(help="Folder of runs (default OUT/runs).")] = None,
     full: Annotated[bool, typer.Option("--full", help="Full-size models instead of fast ones.")] = False,
-    seed: Annotated[int, typer.Option(help="Of training.")] = 0,
-    jobs: Annotated[int, typer.Option(help="Notebooks at a time.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Of training.")] = 0,
+    jobs: Annotated[int, typer.Option(min=1, help="Notebooks at a time.")] = 2,
 ):
-    """Run notebooks without a screen and write them as self-contained HTML pages with an index."""
+    """Run notebooks headless, write HTML pages.
+
+    The pages are self-contained and have an index; models that are not in --runs are trained first.
+    """
     from eegviz import report as reports
 
     index = reports.report(notebooks or None, store, out=out, runs=runs, fast=not full, seed=seed, jobs=jobs)

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-
-from tqdm.auto import tqdm
 
 from eegviz import report
 
@@ -67,32 +66,38 @@ def run(out, *, full=False, seed=0, jobs=2) -> Path:
     """
     out = Path(out)
     store = out / "store"
-    with tqdm(total=3, desc="demonstration", unit="step", disable=None) as bar:
-        # in processes of their own, so that their memory is gone before the notebooks start
-        jobs = max(1, min(jobs, len(_SHARES)))
-        threads = max(1, (os.cpu_count() or 1) // jobs)
-        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-            bar.set_postfix_str("simulating music and EEG")
-            pool.submit(_simulate, store, seed=seed, full=full).result()
-            bar.update()
-            bar.set_postfix_str("training the shared runs")
-            shares = _SHARES if jobs > 1 else (sum(_SHARES, ()),)
-            options = {"out": out / "runs", "fast": not full, "seed": seed, "threads": threads}
-            for task in [pool.submit(_train, store, share, **options) for share in shares]:
-                task.result()
-            bar.update()
-        bar.set_postfix_str("running the notebooks")
-        index = report.report(None, [store], out=out, runs=out / "runs", fast=not full, seed=seed, jobs=jobs)
-        bar.update()
-    return index
+    jobs = max(1, min(jobs, len(_SHARES)))
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    # in processes of their own, so that their memory is gone before the next step
+    spawn = multiprocessing.get_context("spawn")
+    _say(1, "simulating music and EEG, making features", store)
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        pool.submit(_simulate, store, seed=seed, full=full).result()
+    _say(2, f"training {sum(map(len, _SHARES))} models", out / "runs")
+    shares = _SHARES if jobs > 1 else (sum(_SHARES, ()),)
+    options = {"out": out / "runs", "fast": not full, "seed": seed, "threads": threads}
+    with ProcessPoolExecutor(jobs, mp_context=spawn) as pool:
+        for task in [pool.submit(_train, store, share, **options) for share in shares]:
+            task.result()
+    _say(3, "running the notebooks", out)
+    return report.report(None, [store], out=out, runs=out / "runs", fast=not full, seed=seed, jobs=jobs)
+
+
+def _say(step, what, where):
+    print(f"{step}/3 {what} ({where})", file=sys.stderr, flush=True)
 
 
 def _simulate(store, *, seed, full):
+    from eegviz import store as stores
+    from eegviz import windowing
     from eegviz.datasets import demo
 
     if not store.exists():
         demo.make_store(store, seed=seed, **(FULL if full else {}))
+    # features once, here: also, numba compiles librosa's functions in this process and not in every later one
+    for eeg, audio in (("periodogram", "mel-db"), ("raw", "linear-db")):
+        windowing.windows(stores.open(store), eeg=eeg, audio=audio)
 
 
 def _train(store, wanted, **options):

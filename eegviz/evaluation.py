@@ -5,13 +5,15 @@ therefore shown beside the mean training picture (of all songs, and of the true 
 primary one is **within-song retrieval**: is the prediction more like its own second than like the song's other
 seconds?
 
-Functions: `evaluate` (score a run, once), `describe` and `sentence` (say it), `by_listener`, `pool`, `baselines`,
+Functions: `evaluate` (score a run, once), `describe`, `sentence` and `beside_baselines` (say it), `by_listener`, `pool`, `baselines`,
 `song_identification` (Table 2's classifier).
 """
 
 from __future__ import annotations
 
 import tempfile
+import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,7 @@ DEFINITIONS = {
     "accuracy": "share of windows whose song the network names",
 }
 BASELINES = ("mean picture", "song mean")
+MIN_LISTENERS = 3  # fewer give no interval over listeners (our choice); below about 8 it is somewhat too narrow
 _PICTURE = {
     "cosine": metrics.cosine,
     "correlation": metrics.correlation,
@@ -108,7 +111,7 @@ def describe(result) -> str:
     split = result["split"]
     lines = [
         f"{result['name']}{'  [simulated data]' if result['simulated'] else ''}",
-        f"split {split['spec']}: {split['label']}",
+        *textwrap.wrap(f"split {split['spec']}: {split['label']}", 88),
         f"train {split['n_train']}, validation {split['n_validation']}, test {split['n_test']} windows "
         f"of {split['n_listeners']} listener{'s' if split['n_listeners'] != 1 else ''}",
         "",
@@ -123,10 +126,26 @@ def describe(result) -> str:
         )
     units = sorted({row["unit"] for row in result["metrics"] if row["unit"]})
     lines += ["", f"interval: bootstrap over {'; '.join(units)}" if units else "interval: n/a"]
-    lines += ["mean picture, song mean: the mean training picture of all songs, of the true song (no EEG)"]
-    lines += [f"{row['metric']}: {row['definition']}" for row in result["metrics"]]
-    lines += [f"{row['metric']} is n/a: {row['note']}" for row in result["metrics"] if row["note"]]
-    return "\n".join(lines)
+    notes = ["mean picture, song mean: the mean training picture of all songs, of the true song (no EEG)"]
+    notes += [f"{row['metric']}: {row['definition']}" for row in result["metrics"]]
+    notes += [f"{row['metric']} is n/a: {row['note']}" for row in result["metrics"] if row["note"]]
+    return "\n".join(lines + [line for note in notes for line in textwrap.wrap(note, 88, subsequent_indent="    ")])
+
+
+def beside_baselines(result) -> str:
+    """Which picture scores are better than the mean picture of the true song (else of all songs), in one sentence."""
+    better, worse, against = [], [], ""
+    for row in result["metrics"]:
+        against = "song mean" if "song mean" in row["baselines"] else "mean picture"
+        if row["metric"] not in _PICTURE or against not in row["baselines"]:
+            continue
+        gain = row["score"] - row["baselines"][against]
+        is_better = gain < 0 if row["metric"] == "MSE" else gain > 0
+        (better if is_better else worse).append(f"{row['metric']} {row['score']:.3f} ({row['baselines'][against]:.3f})")
+    return (
+        f"Better than the {against} without EEG (in brackets): {', '.join(better) or 'nothing'}; "
+        f"not better: {', '.join(worse) or 'nothing'}."
+    )
 
 
 def primary(result):
@@ -330,7 +349,7 @@ def _accuracy_rows(named, table, columns):
 
 
 def _row(metric, values, table, *, chance=None, base=None, note=""):
-    interval = stats.bootstrap_interval(values, table["subject"], windows=table)
+    interval = _interval(values, table)
     return {
         "metric": metric,
         "score": float(interval.estimate),
@@ -343,6 +362,16 @@ def _row(metric, values, table, *, chance=None, base=None, note=""):
         "definition": DEFINITIONS[metric],
         "note": note,
     }
+
+
+def _interval(values, table):
+    """Over listeners; over blocks of time where there are fewer than MIN_LISTENERS, whose range says nothing."""
+    n_listeners = table["subject"].nunique()
+    if n_listeners >= MIN_LISTENERS:
+        return stats.bootstrap_interval(values, table["subject"])
+    interval = stats.bootstrap_interval(values, np.zeros(len(table), int), windows=table)
+    plural = "one listener" if n_listeners == 1 else f"{n_listeners} listeners"
+    return replace(interval, unit=f"blocks of {stats.BLOCK:g} s, {plural}: no interval over listeners")
 
 
 def _empty(metric, n, note):

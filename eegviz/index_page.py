@@ -97,7 +97,8 @@ def systems_table(folder: str | Path) -> list[dict[str, Any]]:
     """One row for `write_index` for every scored run in `folder`; [] when there is no such folder.
 
     The score is the run's primary metric. A split that cannot separate song from recording always gets the verdict
-    "This split cannot tell".
+    "This split cannot tell"; on the others, until a run has a verdict, the column says on which side of chance its interval
+    lies.
     """
     folder = Path(folder)
     if not any(folder.glob("*/metrics.json")):
@@ -109,11 +110,13 @@ def systems_table(folder: str | Path) -> list[dict[str, Any]]:
         if not (run.path / "metrics.json").exists():
             continue
         split, primary = run.metrics["split"], run.metrics["metrics"][0]
-        verdict = run.metrics.get("verdict")
+        above = primary["low"] is not None and primary["low"] > primary["chance"]
+        verdict = run.metrics.get("verdict") or ("Above chance" if above else "Not above chance")
         rows.append(
             {
                 "run": run.path.name,
                 "model": run.config["model"]["name"],
+                "recipe": run.recipe,
                 "eeg": run.config["features"]["eeg"],
                 "audio": run.config["features"]["audio"],
                 "split": split["spec"],
@@ -133,7 +136,7 @@ def _card(result: Result, out: Path) -> str:
     else:
         picture = '<div class="picture none">no picture</div>'
     kind, label = {
-        "ok": ("ok", "OK"),
+        "ok": ("ok", "ran"),
         "failed": ("failed", "FAILED"),
         "not possible": ("impossible", "NOT POSSIBLE"),
     }[result.status]
@@ -177,7 +180,7 @@ def _system(row: Mapping[str, Any]) -> str:
     verdict = row.get("verdict") or "n/a"
     kind = next((kind for start, kind in VERDICTS.items() if str(verdict).lower().startswith(start)), "none")
     return (
-        f'<tr><th scope="row">{escape(row.get("model", "n/a"))}{_under(row.get("run"))}</th>'
+        f'<tr><th scope="row">{escape(row.get("model", "n/a"))}{_under(row.get("recipe"))}{_under(row.get("run"))}</th>'
         f"<td>{escape(row.get('eeg', 'n/a'))} → {escape(row.get('audio', 'n/a'))}</td>"
         f"<td>{escape(row.get('split', 'n/a'))}{_under(row.get('label'))}</td>"
         f'<td class="number">{_number(row.get("score"))}{_under(row.get("metric"))}</td><td>{interval}</td>'

@@ -127,7 +127,7 @@ def reconstruct(
     )  # fmt: skip
 
 
-def reconstruct_file(run: runs.Run, path, *, start=0, duration=5.0, ref_db=None, scale="power", seed=0):
+def reconstruct_file(run: runs.Run, path, *, start=0, duration=5.0, ref_db=None, scale="power", seed=0, windows=None):
     """Reconstruct sound from any EEG file that MNE reads, by channel name, resampled to the run's rate.
 
     Raises
@@ -136,7 +136,7 @@ def reconstruct_file(run: runs.Run, path, *, start=0, duration=5.0, ref_db=None,
         The file lacks channels of the run, or cannot be read.
     """
     _check_regression(run)
-    settings = run.windows().settings
+    settings = (run.windows() if windows is None else windows).settings
     signal, sfreq = _file_signal(path, settings["ch_names"], settings["sfreq"])
     n, start, n_times = _whole(duration, "duration"), _whole(start, "start"), int(round(sfreq))
     have = signal.shape[1] / sfreq
@@ -189,7 +189,14 @@ def _file_signal(path, wanted, sfreq):
     raw.pick([known[name.lower()] for name in wanted]).reorder_channels([known[name.lower()] for name in wanted])
     if abs(raw.info["sfreq"] - sfreq) > 1e-6:
         raw.load_data(verbose="error").resample(sfreq, verbose="error")
-    return own.read_eeg(raw, raw.ch_names, 0, raw.n_times, path), sfreq
+    signal = own.read_eeg(raw, raw.ch_names, 0, raw.n_times, path)
+    broken = [name for name, row in zip(raw.ch_names, signal, strict=True) if not np.isfinite(row).all()]
+    if broken:
+        raise DataError(
+            f"{path}: expected finite numbers, found NaN or infinity in {', '.join(broken[:10])}. Repair or interpolate "
+            "these channels and save the file again."
+        )
+    return signal, sfreq
 
 
 def _first_test_stretch(recording, seconds, is_test, n):
@@ -207,7 +214,10 @@ def _first_test_stretch(recording, seconds, is_test, n):
 
 def _whole(value, name):
     if value != int(value) or value < 0 or (name == "duration" and value < 1):
-        raise ParameterError(f"{name} must be a whole number of seconds; found {value}. Windows are one second long.")
+        least = 1 if name == "duration" else 0
+        raise ParameterError(
+            f"{name} must be a whole number of seconds, {least} or more; found {value:g}. Windows are one second long."
+        )
     return int(value)
 
 

@@ -42,9 +42,16 @@ class Run:
         """Short description: model, features, split and seed."""
         c = self.config
         return (
-            f"{c['model']['name']} · {c['features']['eeg']} → {c['features']['audio']} · "
+            f"{c['model']['name']} ({self.recipe}) · {c['features']['eeg']} → {c['features']['audio']} · "
             f"{c['split']['spec']} · seed {c['seed']}"
         )
+
+    @property
+    def recipe(self):
+        """Preset and what was changed of it, such as ``preset eeg2mel, epochs=8, width=2``."""
+        model = self.config["model"]
+        changed = [f"{key}={value}" for key, value in sorted(model["settings"].items())]
+        return ", ".join([f"preset {model['preset']}", *changed])
 
     @property
     def complete(self):
@@ -84,7 +91,7 @@ class Run:
         if opened.fingerprint != self.config["data"]["fingerprint"]:
             raise DataError(
                 f"{opened.path} holds other data than {self.path} was trained on (fingerprint "
-                f"{opened.fingerprint[:12]}, expected {self.config['data']['fingerprint'][:12]}). Name the store with --store."
+                f"{opened.fingerprint[:12]}, expected {self.config['data']['fingerprint'][:12]}). Give the store that it was trained on with --store; it was at {self.provenance['store']}."
             )
         return opened
 

@@ -133,6 +133,7 @@ def train(store: Store, config, *, out, device="auto", progress=True) -> runs.Ru
     Run
         Complete but not scored: see `eegviz.evaluation.evaluate`.
     """
+    Compute.choose(device, config["precision"])  # a device that is not there is refused before anything else
     folder = Path(out) / runs.run_hash(config)
     with _only_one(folder):
         if not (folder / "provenance.json").exists():

@@ -172,3 +172,21 @@ def test_folds_are_pooled_over_all_listeners(tiny_store, tmp_path):
             assert "3 listeners" in row["unit"]
         assert row["chance"] == pytest.approx(own[0]["chance"])
     assert "3 folds pooled" in evaluation.describe(pooled)
+
+
+def test_two_listeners_are_too_few_for_an_interval_over_them(tmp_path):
+    from eegviz import store
+    from tests.conftest import make_tiny_store
+
+    opened = store.open(make_tiny_store(tmp_path / "s", n_subjects=2, n_songs=1, seconds=30))
+    row = evaluation.primary(evaluation.evaluate(trained(opened, tmp_path / "runs"), store=opened))
+    assert "2 listeners: no interval over listeners" in row["unit"]
+
+
+def test_what_a_picture_without_eeg_scores_is_said(result):
+    said = evaluation.beside_baselines(result)
+    assert "song mean without EEG" in said
+    rows = {row["metric"]: row for row in result["metrics"]}
+    better = said.split("not better")[0]
+    assert ("cosine" in better) == (rows["cosine"]["score"] > rows["cosine"]["baselines"]["song mean"])
+    assert ("MSE" in better) == (rows["MSE"]["score"] < rows["MSE"]["baselines"]["song mean"])

@@ -52,6 +52,11 @@ def test_any_file_gives_what_the_store_gives(run, tiny_store, tmp_path):
     made = reconstruction.reconstruct_file(run, path, start=3, duration=2)
     same = reconstruction.reconstruct(run, "S01_song21_r2", start=3, duration=2)
     np.testing.assert_allclose(made.pictures, same.pictures, atol=2e-3)
+    broken = raw.copy()
+    broken._data[broken.ch_names.index("E5"), 7] = np.nan
+    broken.save(tmp_path / "nan_raw.fif", verbose="error")
+    with pytest.raises(DataError, match="NaN or infinity in E5"):
+        reconstruction.reconstruct_file(run, tmp_path / "nan_raw.fif")
     raw.drop_channels(["E3"]).save(path, overwrite=True, verbose="error")
     with pytest.raises(DataError, match=r"lacks 1 of the 8 channels .*\(E3\)"):
         reconstruction.reconstruct_file(run, path)

@@ -275,7 +275,7 @@ def test_systems_table_reads_scored_runs(tmp_path):
 
     run = tmp_path / "abc"
     run.mkdir()
-    config = {"model": {"name": "cnn", "preset": None}, "features": {"eeg": "raw", "audio": "mel-db"},
+    config = {"model": {"name": "cnn", "preset": "fast", "settings": {"width": 4}}, "features": {"eeg": "raw", "audio": "mel-db"},
               "split": {"spec": "interleaved:4", "seed": 0}, "seed": 0}  # fmt: skip
     metric = {"metric": "retrieval", "score": 0.9, "low": 0.8, "high": 1.0, "chance": 0.5, "n": 7, "unit": "listeners"}
     split = {"spec": "interleaved:4", "label": "cannot separate song from recording", "can_separate": False}
@@ -286,6 +286,11 @@ def test_systems_table_reads_scored_runs(tmp_path):
     )
     (row,) = report.systems_table(tmp_path)
     assert (row["verdict"], row["score"], row["model"], row["n"]) == ("This split cannot tell", 0.9, "cnn", 7)
+    assert row["recipe"] == "preset fast, width=4"
+    honest = {"split": split | {"can_separate": True}, "metrics": [metric]}
+    for low, told in ((0.8, "Above chance"), (0.4, "Not above chance")):
+        (run / "metrics.json").write_text(json.dumps(honest | {"metrics": [metric | {"low": low}]}))
+        assert report.systems_table(tmp_path)[0]["verdict"] == told
 
 
 @pytest.fixture

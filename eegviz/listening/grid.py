@@ -1,4 +1,6 @@
-"""A grid of sounds: one row a song, one column a listener or condition, each a player over its spectrogram.
+"""A grid of sounds: one row a song, one cell a listener or condition, each a player under its spectrogram.
+
+Cells wrap where the page is narrow, so that nothing is cut off and a phone shows them one below the other.
 
 The grid is plain HTML with the sounds (OGG) and pictures (PNG) inside: it plays offline, in a notebook that nobody
 trusted and in a report. Every text is escaped. Levels are matched to the original of the row, because the louder of
@@ -19,14 +21,14 @@ from eegviz.errors import ParameterError
 from eegviz.plots import SPECTRUM_COLOURS
 
 _STYLE = """<style>
-.eegviz-grid{width:100%;border-collapse:collapse}
-.eegviz-grid th,.eegviz-grid td{padding:.4rem .5rem;vertical-align:top;text-align:left}
-.eegviz-grid figure{margin:0;min-width:14.5rem}
-.eegviz-grid th[scope=row]{min-width:6rem}
-.eegviz-grid img{width:100%;height:6.5rem;object-fit:fill;image-rendering:auto;border-radius:4px;display:block}
+.eegviz-grid{margin:.5rem 0}
+.eegviz-grid p{margin:.2rem 0}
+.eegviz-row{margin:1rem 0 1.4rem}
+.eegviz-cells{display:grid;gap:.8rem;grid-template-columns:repeat(auto-fill,minmax(min(14.5rem,100%),1fr))}
+.eegviz-grid figure{margin:0;min-width:0}
+.eegviz-grid img{width:100%;height:6.5rem;object-fit:fill;border-radius:4px;display:block}
 .eegviz-grid audio{display:block;width:100%;max-width:none;margin:.3rem 0 .2rem}
 .eegviz-grid figcaption{margin:0;padding:0;font-size:.85em;line-height:1.35}
-.eegviz-scroll{overflow-x:auto;max-width:100%}
 </style>"""
 
 
@@ -68,16 +70,12 @@ class Grid:
                 )
 
     def _repr_html_(self):
-        head = "".join(f'<th scope="col">{html.escape(c)}</th>' for c in ("", *self.columns))
-        body = "".join(
-            f'<tr><th scope="row">{html.escape(label)}</th>{"".join(map(_cell, clips))}</tr>'
+        rows = "".join(
+            f'<div class="eegviz-row" role="group" aria-label="{html.escape(label)}"><p><b>{html.escape(label)}</b></p>'
+            f'<div class="eegviz-cells">{"".join(map(_cell, self.columns, clips))}</div></div>'
             for label, clips in self.rows
         )
-        return (
-            f'{_STYLE}<div class="eegviz-scroll" tabindex="0" role="region" aria-label="{html.escape(self.caption)}">'
-            f'<table class="eegviz-grid"><caption>{html.escape(self.caption)}</caption>'
-            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-        )
+        return f'{_STYLE}<div class="eegviz-grid"><p>{html.escape(self.caption)}</p>{rows}</div>'
 
 
 def clip(title, sound, sr, pictures, *, reference=None, note="", clim=(0, 1)):
@@ -114,16 +112,16 @@ def clip(title, sound, sr, pictures, *, reference=None, note="", clim=(0, 1)):
     return Clip(title, inversion.encode_sound(sound, sr), spectrogram_png(joined, clim), alt, notes)
 
 
-def _cell(clip_):
+def _cell(column, clip_):
     if clip_ is None:
-        return "<td></td>"
+        return ""
     sound = base64.b64encode(clip_.ogg).decode()
     picture = base64.b64encode(clip_.png).decode()
-    title, alt, note = map(html.escape, (clip_.title, clip_.alt, clip_.note))
+    column, title, alt, note = map(html.escape, (column, clip_.title, clip_.alt, clip_.note))
     return (
-        f'<td><figure><img src="data:image/png;base64,{picture}" alt="{alt}">'
+        f'<figure><img src="data:image/png;base64,{picture}" alt="{alt}">'
         f'<audio controls preload="metadata" src="data:audio/ogg;base64,{sound}" aria-label="{title}"></audio>'
-        f"<figcaption>{note}</figcaption></figure></td>"
+        f"<figcaption><b>{column}</b><br>{note}</figcaption></figure>"
     )
 
 

@@ -35,6 +35,7 @@ def listeners_grid(run, store, *, songs=None, n_listeners=2, duration=5, ref_db=
     split = run.split(windows) if split is None else split
     test = windows.table.iloc[split.test]
     songs = sorted(test["stimulus"].unique()) if songs is None else list(songs)
+    n_listeners = min(n_listeners, test["subject"].nunique())
     titles = store.stimuli.set_index("stimulus")["title"]
     rows = []
     for song in songs:
