@@ -43,6 +43,7 @@ DEFINITIONS = {
     "MSE": "mean squared error of the normalised picture (lower is better)",
     "accuracy": "share of windows whose song the network names",
 }
+WIDTH = 76  # columns of printed tables: what a page of the report shows without scrolling
 BASELINES = ("mean picture", "song mean")
 MIN_LISTENERS = 3  # fewer give no interval over listeners (our choice); below about 8 it is somewhat too narrow
 _PICTURE = {
@@ -110,26 +111,26 @@ def describe(result) -> str:
     """The scores as a table in plain text, with the split's label above and the definitions below."""
     split = result["split"]
     lines = [
-        f"{result['name']}{'  [simulated data]' if result['simulated'] else ''}",
-        *textwrap.wrap(f"split {split['spec']}: {split['label']}", 88),
+        *textwrap.wrap(f"{result['name']}{'  [simulated data]' if result['simulated'] else ''}", WIDTH),
+        *textwrap.wrap(f"split {split['spec']}: {split['label']}", WIDTH),
         f"train {split['n_train']}, validation {split['n_validation']}, test {split['n_test']} windows "
         f"of {split['n_listeners']} listener{'s' if split['n_listeners'] != 1 else ''}",
         "",
-        f"{'metric':<14} {'score':>8} {'95 % interval':>19} {'chance':>8} {'mean picture':>13} {'song mean':>10} {'n':>6}",
+        f"{'metric':<13} {'score':>7} {'95 % interval':>18} {'chance':>6} {'mean picture':>12} {'song mean':>9} {'n':>5}",
     ]
     for row in result["metrics"]:
         interval = "n/a" if row["low"] is None else f"[{row['low']:.3f}, {row['high']:.3f}]"
         base = row["baselines"]
         lines.append(
-            f"{row['metric']:<14} {_number(row['score']):>8} {interval:>19} {_number(row['chance']):>8} "
-            f"{_number(base.get('mean picture')):>13} {_number(base.get('song mean')):>10} {row['n']:>6}"
+            f"{row['metric']:<13} {_number(row['score']):>7} {interval:>18} {_number(row['chance']):>6} "
+            f"{_number(base.get('mean picture')):>12} {_number(base.get('song mean')):>9} {row['n']:>5}"
         )
     units = sorted({row["unit"] for row in result["metrics"] if row["unit"]})
     lines += ["", f"interval: bootstrap over {'; '.join(units)}" if units else "interval: n/a"]
     notes = ["mean picture, song mean: the mean training picture of all songs, of the true song (no EEG)"]
     notes += [f"{row['metric']}: {row['definition']}" for row in result["metrics"]]
     notes += [f"{row['metric']} is n/a: {row['note']}" for row in result["metrics"] if row["note"]]
-    return "\n".join(lines + [line for note in notes for line in textwrap.wrap(note, 88, subsequent_indent="    ")])
+    return "\n".join(lines + [line for note in notes for line in textwrap.wrap(note, WIDTH, subsequent_indent="    ")])
 
 
 def beside_baselines(result) -> str:

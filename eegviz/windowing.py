@@ -242,7 +242,7 @@ def _table(store, rows, tmin, tmax):
     table = pd.concat(parts, ignore_index=True)
     if table.empty:
         raise ParameterError(
-            f"{store.path}: no whole second lies between tmin={tmin:g} and tmax={tmax if tmax is None else f'{tmax:g}'}; "
+            f"{store.path}: no whole second lies between tmin={tmin:g} and {'the end' if tmax is None else f'tmax={tmax:g}'}; "
             f"the longest stimulus has {max(duration.values()):.1f} s. Choose another range."
         )
     return table

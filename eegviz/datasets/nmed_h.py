@@ -92,7 +92,12 @@ def ingest(
     for path, match in files:
         number, hearing = int(match[1]), match[2].lower()
         if number not in songs:
-            jobs.append(partial(_nmed.complain, f"{path}: expected a song number from 21 to 36, found {number}"))
+            jobs.append(
+                partial(
+                    _nmed.complain,
+                    f"{path}: expected a song number from 21 to 36, found {number}; rename the file, or read it with own",
+                )
+            )
             continue
         file = _nmed.SongFile(
             path,

@@ -101,7 +101,12 @@ def ingest(
     for path, match in files:
         number = int(match[1])
         if number not in songs:
-            jobs.append(partial(_nmed.complain, f"{path}: expected a song number from 21 to 30, found {number}"))
+            jobs.append(
+                partial(
+                    _nmed.complain,
+                    f"{path}: expected a song number from 21 to 30, found {number}; rename the file, or read it with own",
+                )
+            )
             continue
         file = _nmed.SongFile(path, songs[number], data_key=f"data{number}", subs_key=f"subs{number}")
         jobs.append(partial(_nmed.ingest_file, file, settings))
