@@ -160,13 +160,6 @@ def eeg_picture(eeg, *, kind, sfreq):
     raise unknown("EEG features", kind, EEG_KINDS)
 
 
-def eeg_axis(kind, *, sfreq, n_times):
-    """Values of an EEG picture's rows: seconds (raw) or hertz (spectra), and the axis label."""
-    if kind == "raw":
-        return np.arange(n_times) / sfreq, "Time (s)"
-    return np.fft.rfftfreq(n_times, 1 / sfreq), "Frequency (Hz)"
-
-
 # -------------------------------------------------------------------------------------------- sound
 
 

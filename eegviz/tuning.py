@@ -15,7 +15,6 @@ import pandas as pd
 from eegviz import features, inversion, metrics, reconstruction
 from eegviz.errors import ParameterError
 
-PAPER_REF_DB = {"song 1": 46, "song 2": 46, "song 3": 52, "song 4": 43}  # NMED-H, chosen by ear
 LOW, HIGH = 40.0, 60.0  # dB, the range that the paper listened to
 CLIP_S = 5  # seconds
 
