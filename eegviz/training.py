@@ -269,6 +269,8 @@ def fit(
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
+    if len(train) < 2:
+        raise ParameterError(f"training needs two windows or more, found {len(train)}. Choose another split or range.")
     compute = compute or Compute.choose()
     AcceleratorState._reset_state(reset_partial_state=True)  # one process may train several runs in turn
     accelerator = Accelerator(
