@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 # One numerical thread a kernel: two kernels on two cores run 2-4 times slower with more.
 KERNEL_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
-    "TQDM_DISABLE": "1",  # a progress line means nothing on a page
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "2",  # glibc keeps up to 8 arenas a core; two save tens of MB a kernel

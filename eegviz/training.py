@@ -285,7 +285,7 @@ def fit(
         total=settings.epochs * steps,
         initial=len(state.history) * steps,
         desc=description,
-        disable=None if progress else True,
+        disable=None if progress and not os.environ.get("TQDM_DISABLE") else True,  # None: quiet without a terminal
         unit="step",
     )
     while len(state.history) < settings.epochs and not (settings.patience and state.stale >= settings.patience):
