@@ -238,7 +238,8 @@ def timeline(table, *, title=""):
             (x, y - 0.4, x + 1, y + 0.4), ["Time (s)", " ", "x1", "y1"], label=f"{side} ({len(part)})"
         )
         layers.append(_style(boxes, "Rectangles", title, facecolor=colour, linewidth=0))
-    return _ticks(hv.Overlay(layers), yticks=[(i, name) for name, i in order.items()])
+    ticks = [(i, name) for name, i in order.items()]
+    return _ticks(hv.Overlay(layers), yticks=ticks, legend_position="right")
 
 
 def sensors(info, *, title=""):
@@ -261,8 +262,13 @@ def topographies(values, info, *, titles, unit, clim=None, suptitle="", cmap="vi
     import mne
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(2.4 * len(values) + 0.8, 2.9), layout="constrained")
-    axes = figure.subplots(1, len(values), squeeze=False)[0]
+    columns = min(3, len(values))  # more in a row would be too small to read on a page
+    rows = -(-len(values) // columns)
+    figure = Figure(figsize=(2.9 * columns + 0.4, 2.7 * rows + 0.3), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes[len(values) :]:
+        axis.set_axis_off()
+    axes = axes[: len(values)]
     image = None
     for axis, value, title in zip(axes, values, titles, strict=True):
         vlim = clim or (float(np.min(value)), float(np.max(value)))
