@@ -21,7 +21,7 @@ TABLE_2 = {
     "raw-linear": {"eeg": "raw", "audio": "linear-db", "published": 0.3753},
 }
 SIDE_EPOCHS = 4  # linear pictures are eight times larger; our choice, for two cores
-# "main" is judged on what the store's best split holds out; "published" is the paper's own training
+# "main" is judged on what the store's best split holds out; "published" takes the paper's own training
 # recipe on the same split; "unseen-song" holds out the last song.
 FAST = ("width", "depth", "units", "epochs", "patience")  # what "fast" takes from the preset of that name
 NAMES = (*TABLE_2, "main", "published", "unseen-song")

@@ -45,14 +45,14 @@ class Clip:
 
 @dataclass(frozen=True)
 class Grid:
-    """Rows of clips under column headings; Jupyter and the reports show it as HTML.
+    """Rows of clips, each cell named by its column; Jupyter and the reports show it as HTML.
 
     Attributes
     ----------
     columns : sequence of str
-        Headings.
+        What each cell of a row is, such as a listener; it stands under the player.
     rows : sequence of (str, sequence of Clip or None)
-        A row's label and its clips; None leaves a cell empty.
+        A row's label and its clips; None leaves a cell out.
     caption : str
         What is compared, on which data, with how many listeners.
     """
@@ -66,7 +66,7 @@ class Grid:
             if len(clips) != len(self.columns):
                 raise ParameterError(
                     f"row {label!r} of the grid has {len(clips)} clips for {len(self.columns)} columns; "
-                    "give None where a cell is empty."
+                    "give None where a cell is left out."
                 )
 
     def _repr_html_(self):
