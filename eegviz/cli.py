@@ -148,8 +148,10 @@ def info(
 def train(
     store: Store,
     out: Annotated[Path, typer.Option(help="Folder of runs; the run goes to OUT/<hash>.")],
-    model: Annotated[str, typer.Option(help="cnn or classifier.")] = "cnn",
-    eeg: Annotated[str, typer.Option(help="raw, periodogram or welch.")] = "periodogram",
+    model: Annotated[str, typer.Option(help="cnn, ridge (the linear decoder) or classifier.")] = "cnn",
+    eeg: Annotated[
+        str | None, typer.Option(help="raw, periodogram or welch (default: periodogram; raw for ridge).")
+    ] = None,
     audio: Annotated[str, typer.Option(help="mel, mel-db, linear or linear-db.")] = "mel-db",
     split: Annotated[
         str,
@@ -173,7 +175,7 @@ def train(
     ] = False,
 ):
     """Train and score a model; prints the run folder last."""
-    from eegviz import evaluation, training
+    from eegviz import evaluation, training, verdict
     from eegviz import store as stores
 
     opened = stores.open(store)
@@ -186,11 +188,11 @@ def train(
         from eegviz import recipes
 
         made = recipes.run_folds(opened, config, out=out, device=device)
-        print(evaluation.describe(evaluation.pool(made)))
+        print(verdict.describe(evaluation.pool(made)))
         print(*(run.path for run in made), sep="\n")
         return
     run = training.train(opened, config, out=out, device=device)
-    print(evaluation.sentence(evaluation.evaluate(run, store=opened)))
+    print(verdict.sentence(evaluation.evaluate(run, store=opened)))
     print(run.path)
 
 
@@ -200,12 +202,15 @@ def evaluate(
     store: Annotated[Path | None, typer.Option(help="Store of the run, when it has moved.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ):
-    """Print scores beside chance and baselines."""
-    from eegviz import evaluation, runs
+    """Print the verdict table.
+
+    Each score beside baselines, controls, ceiling, chance, interval and p; what the split's sides share; the verdict.
+    """
+    from eegviz import evaluation, runs, verdict
 
     opened = runs.open(run)
     result = evaluation.evaluate(opened, store=opened.store(store) if store else None)
-    print(json.dumps(result, indent=1) if as_json else evaluation.describe(result))
+    print(json.dumps(result, indent=1) if as_json else verdict.describe(result))
 
 
 @app.command()

@@ -9,7 +9,7 @@ Conventions
 
 Functions
 ---------
-* which second of the song: `retrieval`, `retrieval_percentile`
+* which second of the song: `retrieval`, `retrieval_percentile`, `match_mismatch`
 * which class or candidate: `accuracy`, `kappa`, `chance_accuracy`, `hits_at_k`
 """
 
@@ -17,8 +17,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eegviz import _checks
+from eegviz._class_scores import Hits, accuracy, chance_accuracy, hits_at_k, kappa
 from eegviz._pictures import check_labels, check_pair, groups, mean_picture, read_rows, unit
 from eegviz.errors import DataError, ParameterError
+
+__all__ = [
+    "Hits",
+    "MatchMismatch",
+    "Retrieval",
+    "RetrievalTable",
+    "accuracy",
+    "chance_accuracy",
+    "hits_at_k",
+    "kappa",
+    "match_mismatch",
+    "retrieval",
+    "retrieval_percentile",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +52,9 @@ class Retrieval:
         Candidates, the true one among them.
     centred : bool
     table : RetrievalTable
-        What every candidate would get if it were the true one; `reassigned` reads it.
+        What every candidate would get if it were the true one; `candidates` and `reassigned` read it.
+    chance : float
+        Exact chance level of `percentile`, `rank_accuracy` and `two_way`: one half.
     """
 
     percentile: np.ndarray
@@ -45,6 +63,7 @@ class Retrieval:
     n_candidates: np.ndarray
     centred: bool
     table: "RetrievalTable"
+    chance: float = 0.5
 
     @property
     def rank(self):
@@ -62,21 +81,52 @@ class Retrieval:
         return self.percentile
 
     def top_k(self, k=1):
-        """Probability that the true second is among the k best, ties broken at random, shape (n,); see `chance_top_k`."""
-        k = _count(k, "k")
+        """Probability that the true second is among the k best, ties broken at random, shape (n,); see `chance_top_k`.
+
+        Raises
+        ------
+        ParameterError
+            When a window has fewer than k candidates.
+        """
+        k = self._k(k)
         return np.clip((k - self.above) / (self.tied + 1), 0, 1)
 
     def chance_top_k(self, k=1):
-        """Chance level of `top_k`: k/n_candidates, at most 1, shape (n,)."""
-        return np.minimum(_count(k, "k") / self.n_candidates, 1)
+        """Chance level of `top_k`: k/n_candidates, shape (n,); errors as in `top_k`."""
+        return self._k(k) / self.n_candidates
 
-    def reassigned(self, order):
-        """Percentiles as if row i had the true second of row ``order[i]``: the null of a permutation test.
+    def candidates(self, *, k=None):
+        """What every candidate of every window would score as the true one, in the layout of `RetrievalTable`.
+
+        Parameters
+        ----------
+        k : int, optional
+            Score `top_k`; otherwise the percentile.
+
+        Returns
+        -------
+        ndarray, shape (n_candidates.sum(),)
+        """
+        k = None if k is None else self._k(k)
+        table, scores = self.table, np.empty(len(self.table.percentiles))
+        for size in np.unique(self.n_candidates):
+            own = np.flatnonzero(self.n_candidates == size)
+            for rows in np.array_split(own, -(-len(own) // 1024)):
+                places = table.start[rows, None] + np.arange(size)
+                # 2·(N − 1)·percentile is a whole number: single precision is undone.
+                doubled = np.rint(2.0 * (size - 1) * table.percentiles[places])
+                scores[places] = doubled / (2 * (size - 1)) if k is None else _hits(doubled, k)
+        return scores
+
+    def reassigned(self, order, *, k=None):
+        """Scores as if row i had the true second of row ``order[i]``: the null of a permutation test.
 
         Parameters
         ----------
         order : array_like of int, shape (n,)
             Row whose second each row is given; both of the same recording (`eegviz.stats.permute_within`).
+        k : int, optional
+            Score `top_k`; otherwise the percentile.
 
         Returns
         -------
@@ -96,7 +146,15 @@ class Retrieval:
             raise ParameterError(
                 f"row {row} is given the second of another recording (row {order[row]}): permute within recordings."
             )
-        return self.table.percentiles[self.table.start + self.table.column[order]].astype(float)
+        return self.candidates(k=k)[self.table.start + self.table.column[order]]
+
+    def _k(self, k):
+        k, least = _checks.count(k, "k"), int(self.n_candidates.min())
+        if k > least:
+            raise ParameterError(
+                f"top-{k} needs {k} candidates, and a song has only {least} test seconds: take a smaller k or longer tests."
+            )
+        return k
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,11 +269,143 @@ def retrieval_percentile(prediction, target, *, recordings, songs, seconds):
     return float(found.percentile.mean())
 
 
+@dataclass(frozen=True, eq=False)
+class MatchMismatch:
+    """Answers of a match–mismatch test.
+
+    Attributes
+    ----------
+    right : ndarray of bool, shape (n,)
+        Whether the true second was chosen.
+    side : ndarray of int, shape (n,)
+        Where the true second was presented: 0 the first, 1 the second.
+    imposter : ndarray, shape (n,)
+        Second of the song that was the other candidate.
+    column : ndarray of int, shape (n,)
+        Its place among the song's test seconds (`eegviz.nulls.match_mismatch` reads it).
+    apart : float
+        Least distance of the imposter in seconds.
+    chance : float
+        One half.
+    """
+
+    right: np.ndarray
+    side: np.ndarray
+    imposter: np.ndarray
+    column: np.ndarray
+    apart: float
+    chance: float = 0.5
+
+    @property
+    def accuracy(self):
+        """Share of right answers over all windows."""
+        return float(self.right.mean())
+
+    def __str__(self):
+        return (
+            f"match–mismatch {self.accuracy:.3f} (chance 0.5; imposter of the same song, {self.apart:g} s away or more; "
+            f"n = {len(self.right)})"
+        )
+
+
+def match_mismatch(prediction, target, *, recordings, songs, seconds, apart=2.0, seed=0, found=None):
+    """Which of two seconds was heard: the true one or an imposter from the same song [1]_?
+
+    The imposter is a random other test second of the song. The two are presented in random order, each recording having
+    the true one first in half of its windows (the odd one by lot), and the answer is the candidate with the larger
+    centred correlation, as in `retrieval`; of equal ones the first. A decoder that answers by side gets chance.
+
+    Parameters
+    ----------
+    prediction, target, recordings, songs, seconds
+        As in `retrieval`.
+    apart : float
+        Least distance between the starts of the two candidates. With windows of 1 s, 2 s leave a second between them, so
+        that the imposter is no neighbour that sounds on (our choice).
+    seed : int or numpy.random.Generator
+        Draws imposters and sides; the result does not depend on the order of the rows.
+    found : Retrieval, optional
+        ``retrieval(prediction, target, ...)`` of the same windows, when it is at hand.
+
+    Returns
+    -------
+    MatchMismatch
+
+    Raises
+    ------
+    DataError, ParameterError
+        As in `retrieval`; also when a window has no other test second of its song that is far enough.
+
+    Notes
+    -----
+    Over all imposters the expected accuracy is the retrieval percentile: this is the task listeners and other papers
+    have, with one imposter, and is noisier.
+
+    References
+    ----------
+    .. [1] de Cheveigné et al. 2021, "Auditory stimulus-response modeling with a match-mismatch task",
+       doi:10.1088/1741-2552/abf771.
+
+    Examples
+    --------
+    >>> target = np.random.default_rng(0).random((6, 4, 5))
+    >>> print(match_mismatch(target, target, recordings=["r"] * 6, songs=["a"] * 6, seconds=range(6)))
+    match–mismatch 1.000 (chance 0.5; imposter of the same song, 2 s away or more; n = 6)
+    """
+    if not (np.isfinite(apart) and apart > 0):
+        raise ParameterError(f"apart={apart}: expected a number of seconds above 0.")
+    if found is None:
+        found = retrieval(prediction, target, recordings=recordings, songs=songs, seconds=seconds)
+    n = len(found.percentile)
+    recordings, songs, seconds = (
+        check_labels(x, n, name) for x, name in ((recordings, "recordings"), (songs, "songs"), (seconds, "seconds"))
+    )
+    order = np.lexsort((seconds, songs, recordings))  # by lot in this order, whatever the order of the rows
+    rng = np.random.default_rng(seed)
+    lot, coin = np.empty(n), np.empty(n)
+    lot[order], coin[order] = rng.random((2, n))
+    imposter, column, side = np.empty(n), np.empty(n, dtype=int), np.empty(n, dtype=int)
+    for rows in groups(songs):
+        times = np.unique(seconds[rows])
+        near = (
+            np.searchsorted(times, seconds[rows] - apart + 1e-9),
+            np.searchsorted(times, seconds[rows] + apart - 1e-9),
+        )
+        n_far = near[0] + len(times) - near[1]
+        if not n_far.all():
+            row = rows[int(np.argmin(n_far))]
+            raise DataError(
+                f"song {songs[row]} has no test second {apart:g} s or more away from second {seconds[row]:g}: "
+                "match–mismatch needs an imposter. Take longer tests or a smaller apart."
+            )
+        drawn = (lot[rows] * n_far).astype(int)
+        column[rows] = np.where(drawn < near[0], drawn, drawn - near[0] + near[1])
+        imposter[rows] = times[column[rows]]
+    for rows in groups(recordings):
+        head = int(coin[rows].max() < 0.5 ** (1 / len(rows)))  # a fair coin that knows nothing of the ranks
+        side[rows[np.argsort(coin[rows])]] = (np.arange(len(rows)) + head) % 2
+    table = found.table
+    true, other = (table.percentiles[table.start + place] for place in (table.column, column))
+    right = (true > other) | ((true == other) & (side == 0))
+    return MatchMismatch(right, side, imposter, column, float(apart))
+
+
 def _percentiles(like):
     """For each row, the share of the other values below each value, ties at half."""
     from scipy.stats import rankdata
 
     return (rankdata(like, axis=1) - 1) / (like.shape[1] - 1)
+
+
+def _hits(doubled, k):
+    """Probability of being among the k best for each column, from twice the number below plus the ties."""
+    order = np.sort(doubled, axis=1)
+    n = doubled.shape[1]
+    scores = np.empty(doubled.shape)
+    for row, (own, ranked) in enumerate(zip(doubled, order, strict=True)):
+        left, right = np.searchsorted(ranked, own, "left"), np.searchsorted(ranked, own, "right")
+        scores[row] = np.clip((k - (n - right)) / (right - left), 0, 1)
+    return scores
 
 
 def _distinct(rows):
@@ -236,157 +426,3 @@ def _same_targets(target, rows, candidates, column, songs, seconds):
                 f"windows of song {songs[row]}, second {seconds[row]:g} have different targets: "
                 "are songs and seconds in the order of the rows?"
             )
-
-
-def accuracy(predicted, true):
-    """Share of windows whose class is right.
-
-    Parameters
-    ----------
-    predicted, true : array_like of n labels
-
-    Returns
-    -------
-    float
-
-    Examples
-    --------
-    >>> accuracy(["a", "b", "b", "a"], ["a", "b", "a", "a"])
-    0.75
-    """
-    predicted, true = _classes(predicted, true)
-    return float((predicted == true).mean())
-
-
-def kappa(predicted, true):
-    """Cohen's κ: accuracy beyond what the two marginals agree on by chance, (p_o − p_e)/(1 − p_e).
-
-    Parameters
-    ----------
-    predicted, true : array_like of n labels
-
-    Returns
-    -------
-    float
-        1 perfect, 0 chance, NaN where only one class occurs in both (κ is undefined).
-
-    References
-    ----------
-    Cohen 1960, doi:10.1177/001316446002000104.
-
-    Examples
-    --------
-    >>> kappa(["a", "b", "b", "a"], ["a", "b", "a", "a"])
-    0.5
-    """
-    predicted, true = _classes(predicted, true)
-    names, code = np.unique(np.concatenate([predicted, true]), return_inverse=True)
-    p, t = (np.bincount(half, minlength=len(names)) / len(true) for half in np.split(code, 2))
-    expected = float(p @ t)
-    if len(names) == 1:
-        return float("nan")
-    return float(((predicted == true).mean() - expected) / (1 - expected))
-
-
-def chance_accuracy(true, *, kind="largest"):
-    """Chance level of accuracy, exact for the test windows at hand.
-
-    Parameters
-    ----------
-    true : array_like of n labels
-    kind : {"largest", "uniform"}
-        ``"largest"``: always answering the most frequent class (what a classifier without EEG can reach);
-        ``"uniform"``: one over the number of classes. They are equal for balanced classes.
-
-    Returns
-    -------
-    float
-
-    Examples
-    --------
-    >>> chance_accuracy(["a", "a", "a", "b"]), chance_accuracy(["a", "a", "a", "b"], kind="uniform")
-    (0.75, 0.5)
-    """
-    true, _ = _classes(true, true)
-    counts = np.unique(true, return_counts=True)[1]
-    if kind == "largest":
-        return float(counts.max() / len(true))
-    if kind == "uniform":
-        return float(1 / len(counts))
-    raise ParameterError(f"unknown chance level {kind!r}: expected largest or uniform.")
-
-
-@dataclass(frozen=True)
-class Hits:
-    """Hits@k with what it must be read beside: `value`, `k`, `n_candidates`, `chance` (k/N), `n` windows."""
-
-    value: float
-    k: int
-    n_candidates: int
-    chance: float
-    n: int
-
-    def __str__(self):
-        chance = f"chance {self.k}/{self.n_candidates} = {self.chance:.3f}"
-        return f"Hits@{self.k} {self.value:.3f} ({chance}, n = {self.n})"
-
-
-def hits_at_k(scores, true, *, k):
-    """Share of windows whose true candidate is among the k with the highest score.
-
-    Parameters
-    ----------
-    scores : array_like, shape (n, n_candidates)
-        Higher is more likely.
-    true : array_like of int, shape (n,)
-        Column of the true candidate.
-    k : int, 1 ≤ k ≤ n_candidates
-
-    Returns
-    -------
-    Hits
-        Ties are broken at random, in expectation, so that constant scores get exactly k/N.
-
-    Raises
-    ------
-    ParameterError
-        For shapes or a k that do not fit.
-    DataError
-        For NaN scores.
-
-    Examples
-    --------
-    >>> print(hits_at_k([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]], [1, 1], k=1))
-    Hits@1 0.500 (chance 1/3 = 0.333, n = 2)
-    """
-    scores, true = np.asarray(scores, dtype=float), np.asarray(true)
-    if scores.ndim != 2 or true.shape != (len(scores),) or not len(true):
-        raise ParameterError(f"scores {scores.shape} and true {true.shape}: expected (n, n_candidates) and (n,).")
-    k, size = _count(k, "k"), scores.shape[1]
-    if k > size:
-        raise ParameterError(f"k={k} is larger than the number of candidates ({size}): all would be hits.")
-    if true.dtype.kind not in "iu" or true.min() < 0 or true.max() >= size:
-        raise ParameterError(f"true must hold columns from 0 to {size - 1}.")
-    if np.isnan(scores).any():
-        row = int(np.flatnonzero(np.isnan(scores).any(axis=1))[0])
-        raise DataError(f"scores of window {row} hold NaN: a NaN has no rank. Look for a diverged training.")
-    own = np.take_along_axis(scores, true[:, None], axis=1)
-    above, tied = (scores > own).sum(axis=1), (scores == own).sum(axis=1) - 1
-    value = np.clip((k - above) / (tied + 1), 0, 1).mean()
-    return Hits(value=float(value), k=k, n_candidates=size, chance=k / size, n=len(true))
-
-
-def _classes(predicted, true):
-    predicted, true = np.asarray(predicted), np.asarray(true)
-    if predicted.ndim != 1 or predicted.shape != true.shape or not len(true):
-        hint = " Are these class scores? Take their argmax first." if predicted.ndim == 2 else ""
-        raise ParameterError(f"predicted {predicted.shape} and true {true.shape}: expected n labels each.{hint}")
-    if predicted.dtype.kind == "f" and not np.isfinite(predicted).all():
-        raise DataError("predicted labels hold NaN or infinity: a NaN is no class.")
-    return predicted, true
-
-
-def _count(value, name):
-    if value != int(value) or value < 1:
-        raise ParameterError(f"{name}={value}: expected a whole number, 1 or more.")
-    return int(value)

@@ -12,7 +12,7 @@ from typing import Any
 from . import headless, page
 from .page import escape
 
-COLUMNS = ("Model", "EEG → audio", "Split", "Score", "95 % interval", "Chance", "n", "Verdict")
+COLUMNS = ("Model", "EEG → audio", "Split", "Score", "95 % interval", "Chance", "p", "n", "Verdict")
 VERDICTS = {"the eeg contributed": "ok", "no evidence": "none", "this split cannot tell": "cannot"}
 
 
@@ -62,8 +62,8 @@ def write_index(
         Folder of the pages; links are relative to it.
     title, intro : str
     systems : sequence of mapping, optional
-        One a run: run, model, eeg, audio, split, label (the split's), metric, score, low, high (interval), chance, n,
-        verdict. A value that is missing or None prints as n/a.
+        One a run: run, model, eeg, audio, split, label (the split's), metric, score, low, high (interval), chance, p,
+        n, verdict. A value that is missing or None prints as n/a.
     simulated : bool
         Say so on top.
     facts : mapping, optional
@@ -96,9 +96,7 @@ def write_index(
 def systems_table(folder: str | Path) -> list[dict[str, Any]]:
     """One row for `write_index` for every scored run in `folder`; [] when there is no such folder.
 
-    The score is the run's primary metric. A split that cannot separate song from recording always gets the verdict
-    "This split cannot tell"; on the others, until a run has a verdict, the column says on which side of chance its interval
-    lies.
+    The score is the run's primary metric; the verdict is the one that the evaluation wrote down, and is not made again.
     """
     folder = Path(folder)
     if not any(folder.glob("*/metrics.json")):
@@ -110,8 +108,6 @@ def systems_table(folder: str | Path) -> list[dict[str, Any]]:
         if not (run.path / "metrics.json").exists():
             continue
         split, primary = run.metrics["split"], run.metrics["metrics"][0]
-        above = primary["low"] is not None and primary["low"] > primary["chance"]
-        verdict = run.metrics.get("verdict") or ("Above chance" if above else "Not above chance")
         rows.append(
             {
                 "run": run.path.name,
@@ -121,8 +117,8 @@ def systems_table(folder: str | Path) -> list[dict[str, Any]]:
                 "audio": run.config["features"]["audio"],
                 "split": split["spec"],
                 "label": split["label"],
-                "verdict": verdict if split["can_separate"] else "This split cannot tell",
-                **{key: primary[key] for key in ("metric", "score", "low", "high", "chance", "n")},
+                "verdict": run.metrics["verdict"],
+                **{key: primary[key] for key in ("metric", "score", "low", "high", "chance", "p", "n")},
             }
         )
     return rows
@@ -159,13 +155,13 @@ def _card(result: Result, out: Path) -> str:
 
 def _systems(systems: Sequence[Mapping[str, Any]]) -> str:
     head = "".join(
-        f'<th scope="col"{" class=number" if column in ("Score", "Chance", "n") else ""}>{column}</th>'
+        f'<th scope="col"{" class=number" if column in ("Score", "Chance", "p", "n") else ""}>{column}</th>'
         for column in COLUMNS
     )
     rows = "".join(_system(row) for row in systems)
     caption = (
         "All systems and splits. Score: the run's primary metric, with its 95 % interval; chance: the same metric for "
-        "an answer without information; n: test windows."
+        "an answer without information; p: permutation test of the score; n: test windows."
     )
     return (
         '<h2 id="systems">Systems and splits</h2>\n'
@@ -184,7 +180,8 @@ def _system(row: Mapping[str, Any]) -> str:
         f"<td>{escape(row.get('eeg', 'n/a'))} → {escape(row.get('audio', 'n/a'))}</td>"
         f"<td>{escape(row.get('split', 'n/a'))}{_under(row.get('label'))}</td>"
         f'<td class="number">{_number(row.get("score"))}{_under(row.get("metric"))}</td><td>{interval}</td>'
-        f'<td class="number">{_number(row.get("chance"))}</td><td class="number">{escape(row.get("n", "n/a"))}</td>'
+        f'<td class="number">{_number(row.get("chance"))}</td><td class="number">{_p(row.get("p"))}</td>'
+        f'<td class="number">{escape(row.get("n", "n/a"))}</td>'
         f'<td class="verdict"><span class="pill {kind}">{escape(verdict)}</span></td></tr>\n'
     )
 
@@ -195,6 +192,10 @@ def _under(text: Any) -> str:
 
 def _number(value: float | None) -> str:
     return "n/a" if value is None or value != value else f"{value:.3f}"
+
+
+def _p(value: float | None) -> str:
+    return "n/a" if value is None else "&lt;.001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
 
 
 def _duration(seconds: float) -> str:

@@ -4,7 +4,7 @@ A function here takes arrays or tables and returns a HoloViews object; `picture`
 reports, and `live` shows the same object with bokeh, for JupyterLab. Nothing is computed here that a score rests on.
 
 Elements: `waveform`, `spectrogram`, `eeg_image`, `traces`, `spectrum`, `curves`, `bin_boxes`, `histogram`, `intervals`,
-`timeline`. Figures drawn by MNE: `sensors`, `topographies`.
+`timeline`, `shift_curve`, `calibration`. Figures drawn by MNE: `sensors`, `topographies`.
 """
 
 from __future__ import annotations
@@ -242,6 +242,123 @@ def timeline(table, *, title=""):
     return _ticks(hv.Overlay(layers), yticks=ticks, legend_position="right")
 
 
+def shift_curve(table, *, title="", ylabel="Retrieval percentile", chance=0.5):
+    """Score against a time shift between EEG and music, with its interval as a band and chance as a dashed line.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        ``seconds`` of the shift, ``score``, ``low``, ``high``.
+    title, ylabel : str
+    chance : float
+    """
+    table = table.sort_values("seconds")
+    x, score, low, high = (table[c].to_numpy(float) for c in ("seconds", "score", "low", "high"))
+    layers = [
+        _style(
+            hv.Area((x, low, high), "Shift (s)", [ylabel, "to"]), "Area", title, facecolor=SKY, linewidth=0, alpha=0.45
+        ),
+        _style(hv.HLine(chance), "HLine", title, color=GREY, linestyle="--", linewidth=1.1),
+        _style(hv.Curve((x, score), "Shift (s)", ylabel), "Curve", title, color=BLUE, linewidth=1.6),
+        _style(hv.Scatter((x, score), "Shift (s)", ylabel), "Scatter", title, color=BLUE, s=30),
+    ]
+    bottom, top = min(chance, np.nanmin(low)), max(chance, np.nanmax(high))
+    return _ticks(hv.Overlay(layers), ylim=(bottom - 0.08 * (top - bottom) - 0.01, top + 0.08 * (top - bottom) + 0.01))
+
+
+# colour and line of the four honest protocols: told apart without colour too
+_PROTOCOLS = {"repeat": (BLUE, "-"), "subject": (ORANGE, "--"), "song": (GREEN, ":"), "subject_song": (PINK, "-.")}
+
+
+def calibration(result):
+    """The three panels of `eegviz.calibration`: a list of elements for ``picture([[a], [b], [c]], alt)``.
+
+    Drawn one under the other at a width of 5 inches they are readable on a telephone; ``picture([[a, b, c]], alt,
+    width=15, height=4)`` puts them side by side.
+
+    Parameters
+    ----------
+    result : eegviz.calibration.Calibration
+
+    Returns
+    -------
+    list of three HoloViews overlays
+        p-values of null data; songs that drifting electrodes name; score against coupling.
+    """
+    return [_null_panel(result), _leak_panel(result), _coupling_panel(result)]
+
+
+def _null_panel(result):
+    from scipy.stats import kstwo
+
+    found, n = result.uniformity(), result.settings["n_sets"]
+    title = f"1  Nothing to find: {n} simulated null sets\na valid test stays in the grey 95 % band"
+    labels = "p-value (legend: sets with p ≤ .05)", "Share of sets with p this small"
+    x, width = np.linspace(0, 1, 201), float(kstwo.ppf(0.95, n))
+    band = hv.Area((x, np.clip(x - width, 0, 1), np.clip(x + width, 0, 1)), labels[0], [labels[1], "to"])
+    layers = [
+        _style(band, "Area", title, facecolor="#dedede", linewidth=0),
+        _style(hv.Curve(([0, 1], [0, 1]), *labels), "Curve", title, color=GREY, linewidth=1),
+    ]
+    for _, row in found.iterrows():
+        own = np.sort(result.null.loc[result.null["protocol"] == row["protocol"], "p"])
+        steps = np.concatenate([[0], np.repeat(own, 2), [1]]), np.repeat(np.arange(len(own) + 1) / len(own), 2)
+        label = f"{row['protocol']} {row['rejections']}/{row['sets']}, KS p {row['KS p']:.2g}"
+        layers.append(_line(hv.Curve(steps, *labels, label=label), row["protocol"], title))
+    return _panel(layers, labels, legend_position="bottom_right", xlim=(0, 1), ylim=(0, 1))
+
+
+def _leak_panel(result):
+    found = result.leakage()[::-1].reset_index(drop=True)
+    chance, n = found["chance"].dropna().iloc[0], result.settings["n_leak"]
+    title = f"2  Nothing but drifting electrodes (simulated)\n{n} sets, 95 % intervals, chance {chance:.2f}"
+    labels = "Songs named from EEG power (accuracy)", " "
+    leaky = found.index[~found["can_separate"]]
+    box = hv.Rectangles([(0, leaky.min() - 0.5, 1.03, leaky.max() + 0.5)], [*labels, "x1", "y1"])
+    layers = [_style(box, "Rectangles", title, facecolor="#fbe3d6", linewidth=0)]
+    layers.append(_style(hv.VLine(chance), "VLine", title, color=GREY, linestyle="--", linewidth=1.2))
+    for separates, colour, marker in ((False, RED, "s"), (True, BLUE, "o")):
+        own = found[(found["can_separate"] == separates) & found["accuracy"].notna()]
+        bars = hv.Segments((own["low"], own.index, own["high"], own.index), [*labels, "x1", "y1"])
+        points = hv.Scatter((own["accuracy"], own.index), *labels)
+        layers.append(_style(bars, "Segments", title, color=colour, linewidth=2.6))
+        layers.append(_style(points, "Scatter", title, color=colour, s=28, marker=marker))
+    for height, row in found.iterrows():
+        if np.isnan(row["accuracy"]):
+            layers.append(hv.Text(chance + 0.03, height, "n/a: the test songs are unseen", 8, halign="left"))
+    words = "cannot separate\nsong from recording"
+    layers.append(hv.Text(chance + 0.03, float(leaky.to_numpy().mean()), words, 9, halign="left"))
+    ticks = list(zip(found.index.tolist(), found["protocol"], strict=True))
+    return _panel(layers, labels, yticks=ticks, xlim=(0, 1.03), ylim=(-0.6, len(found) - 0.4))
+
+
+def _coupling_panel(result):
+    found, n = result.sensitivity(), result.settings["n_coupling"]
+    title = f"3  Something to find: simulated responses\nmean score of {n} sets, 95 % interval, chance .5"
+    labels = "Coupling of EEG to music (0: none)", "Retrieval percentile"
+    layers = [_style(hv.HLine(0.5), "HLine", title, color=GREY, linestyle="--", linewidth=1.2)]
+    step = 0.014 * found["coupling"].max()
+    for i, (name, own) in enumerate(found.groupby("protocol", sort=False)):
+        x = own["coupling"] + step * (i - 1.5)  # side by side
+        bars = hv.Segments((x, own["low"], x, own["high"]), [*labels, "x1", "y1"])
+        layers.append(_style(bars, "Segments", title, color=_PROTOCOLS[name][0], linewidth=1.6))
+        layers.append(_line(hv.Curve((x, own["score"]), *labels, label=name), name, title))
+        points = hv.Scatter((x, own["score"]), *labels)
+        layers.append(_style(points, "Scatter", title, color=_PROTOCOLS[name][0], s=26))
+    top = max(0.75, float(np.nanmax(found["high"]))) + 0.04
+    return _panel(layers, labels, legend_position="top_left", ylim=(0.45, top))
+
+
+def _line(curve, protocol, title):
+    colour, dash = _PROTOCOLS[protocol]
+    return _style(curve, "Curve", title, color=colour, linestyle=dash, linewidth=1.8)
+
+
+def _panel(layers, labels, **options):
+    sizes = {"title": 10, "labels": 10, "ticks": 9, "legend": 8.5}  # points that stay readable on a telephone
+    return _ticks(hv.Overlay(layers), xlabel=labels[0], ylabel=labels[1], fontsize=sizes, **options)
+
+
 def sensors(info, *, title=""):
     """Positions of the electrodes on a head seen from above, by MNE; a matplotlib Figure."""
     import mne
@@ -292,10 +409,12 @@ _BOKEH = {
     "facecolor": "fill_color",
     "s": "size",
 }
-_DASH = {"--": "dashed"}
+_DASH = {"-": "solid", "--": "dashed", ":": "dotted", "-.": "dashdot"}
 
 
 def _style(element, kind, title, **style):
+    if kind == "Area":  # matplotlib's default colour would win over a face colour alone
+        style = {"color": style.get("facecolor"), **style}
     bokeh = {}
     for name, value in style.items():
         if name == "s":

@@ -3,7 +3,7 @@
 A recipe is a dict for `eegviz.training.configure`. ``fast`` shrinks models and epochs (our choice, for two cores);
 otherwise the settings are the published ones where the name says so. `run` trains a recipe once and then reuses it.
 
-Functions: `names`, `recipe`, `honest_split`, `run`, `run_folds`, `run_all`.
+Functions: `recipe`, `honest_split`, `protocols`, `run`, `run_folds`, `run_all`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,19 @@ TABLE_2 = {
     "raw-linear": {"eeg": "raw", "audio": "linear-db", "published": 0.3753},
 }
 SIDE_EPOCHS = 4  # linear pictures are eight times larger; our choice, for two cores
+# Every split with the two models that notebook 11 judges on all of them; half of the listeners are held out, so that even
+# six leave three for an interval over listeners (our choice).
+PROTOCOL_MODELS = ("cnn", "ridge")
+PROTOCOL_SPECS = {
+    "random": "random", "interleaved": "interleaved", "blocked": "blocked", "repeat": "repeat", "subject": "subject:50",
+    "song": "song:{last}", "subject_song": "subject_song:50/40",
+}  # fmt: skip
 # "main" is judged on what the store's best split holds out; "published" takes the paper's own training
 # recipe on the same split; "unseen-song" holds out the last song.
 FAST = ("width", "depth", "units", "epochs", "patience")  # what "fast" takes from the preset of that name
-NAMES = (*TABLE_2, "main", "published", "unseen-song")
+NAMES = (
+    *TABLE_2, "main", "published", "unseen-song", *(f"{m}-{s}" for m in PROTOCOL_MODELS for s in PROTOCOL_SPECS)
+)  # fmt: skip
 
 
 def honest_split(store: Store, condition="listening"):
@@ -51,11 +60,19 @@ def recipe(store: Store, name, *, fast=True, seed=0):
             options["settings"] = {"epochs": SIDE_EPOCHS}
         return options | {"eeg": pair["eeg"], "audio": pair["audio"], "split": PUBLISHED_SPLIT}
     options |= {"eeg": "periodogram", "audio": "mel-db"}
+    last = max(s for s in store.recordings["stimulus"].unique() if s)
     if name == "unseen-song":
-        songs = sorted(s for s in store.recordings["stimulus"].unique() if s)
         if fast:
             options["settings"] = {"epochs": SIDE_EPOCHS}
-        return options | {"split": f"song:{songs[-1]}"}
+        return options | {"split": f"song:{last}"}
+    model, _, protocol = name.partition("-")
+    if protocol in PROTOCOL_SPECS:
+        options["split"] = PROTOCOL_SPECS[protocol].format(last=last)
+        if model == "ridge":
+            return options | {"model": "ridge", "eeg": None, "preset": None, "seed": 0}  # nothing in it is drawn
+        if fast and options["split"] != honest_split(store):  # there it is "main", which is trained longer
+            options["settings"] = {"epochs": SIDE_EPOCHS}
+        return options
     if name == "published":  # the paper's input, start, step and batch; shrunk like the others when fast
         options["preset"] = "eeg2mel"
         if fast:
@@ -69,6 +86,25 @@ def run(store: Store, name, *, out, fast=True, seed=0, device="auto") -> runs.Ru
     done = training.train(store, config, out=out, device=device)
     evaluation.evaluate(done, store=store)
     return done
+
+
+def protocols(store: Store, model, *, out, fast=True, seed=0):
+    """The scored runs of a model on every split that the store allows.
+
+    Returns
+    -------
+    runs : dict of str to Run
+        By the name of the split.
+    missing : dict of str to str
+        The splits that this store cannot have, and why.
+    """
+    done, missing = {}, {}
+    for protocol in PROTOCOL_SPECS:
+        try:
+            done[protocol] = run(store, f"{model}-{protocol}", out=out, fast=fast, seed=seed)
+        except ParameterError as error:
+            missing[protocol] = str(error)
+    return done, missing
 
 
 def run_folds(store: Store, config, *, out, device="auto") -> list[runs.Run]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eegviz import features, inversion, runs, training
+from eegviz import features, fitting, inversion, runs, windowing
 from eegviz.datasets import own
 from eegviz.errors import DataError, ParameterError
 
@@ -130,6 +130,8 @@ def reconstruct(
 def reconstruct_file(run: runs.Run, path, *, start=0, duration=5.0, ref_db=None, scale="power", seed=0, windows=None):
     """Reconstruct sound from any EEG file that MNE reads, by channel name, resampled to the run's rate.
 
+    Where the run's pictures are filtered, the whole file is, and then cut.
+
     Raises
     ------
     DataError
@@ -138,16 +140,15 @@ def reconstruct_file(run: runs.Run, path, *, start=0, duration=5.0, ref_db=None,
     _check_regression(run)
     settings = (run.windows() if windows is None else windows).settings
     signal, sfreq = _file_signal(path, settings["ch_names"], settings["sfreq"])
-    n, start, n_times = _whole(duration, "duration"), _whole(start, "start"), int(round(sfreq))
+    n, start = _whole(duration, "duration"), _whole(start, "start")
     have = signal.shape[1] / sfreq
     if start + n > have + 1e-6:
         raise ParameterError(
             f"{path} has {have:.1f} s; {n} s from second {start} are not all there. "
             "Choose another --start or --duration."
         )
-    first = [int(round((start + k) * sfreq)) for k in range(n)]
-    cut = np.stack([signal[:, i : i + n_times] for i in first]) * np.float32(features.MICROVOLT)
-    pictures = _pictures(run, features.eeg_picture(cut, kind=settings["eeg"], sfreq=sfreq))
+    eeg = windowing.recording_pictures(signal, {"start": 0.0}, range(start, start + n), settings)
+    pictures = _pictures(run, eeg)
     levels = settings["ref_db"].values()
     default = float(np.mean(list(levels)))
     return _reconstruction(
@@ -162,8 +163,8 @@ def original(run: runs.Run, stimulus, *, start, duration=5.0, opened=None):
 
 
 def _pictures(run, eeg):
-    compute = training.Compute.choose("cpu", run.provenance["precision"])
-    blocks = training.predict(run.network(), lambda i: (eeg[i], None), np.arange(len(eeg)), compute=compute)
+    compute = fitting.Compute.choose("cpu", run.provenance["precision"])
+    blocks = fitting.predict(run.network(), lambda i: (eeg[i], None), np.arange(len(eeg)), compute=compute)
     return np.concatenate(list(blocks))
 
 

@@ -1,11 +1,11 @@
 """Runs: folders that hold one trained model and all that is needed to trust, repeat and use it.
 
-``config.json`` (what was asked; its hash is the folder's name), ``weights.safetensors``, ``resume.pt`` (only while
-training is unfinished), ``history.csv``, ``predictions.npy`` (test windows), ``scores.csv`` (a row a test window),
-``metrics.json``, ``provenance.json`` (seed, versions, commit, data hashes, machine, time; written last, so a folder
-that has it is complete).
+``config.json`` (what was asked; its hash is the folder's name), ``weights.safetensors``, ``song_classifier.safetensors``
+(grades predicted pictures), ``resume.pt`` (only while training is unfinished), ``history.csv``, ``predictions.npy`` (test
+windows), ``scores.csv`` (a row a test window), ``metrics.json`` (the verdict and all it rests on), ``provenance.json``
+(seed, versions, commit, data hashes, machine, time; written last, so a folder that has it is complete).
 
-Functions: `open`, `listing`, `compare`, `run_hash`.
+Functions: `open`, `listing`, `find`, `compare`, `run_hash`, `split`, `build`, `save_weights`.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Run:
 
     def split(self, windows):
         """The split of this run over its `windows`."""
-        return splits.split(windows.table, self.config["split"]["spec"], seed=self.config["split"]["seed"])
+        return split(self.config, windows)
 
     def network(self):
         """The trained network, on the CPU, ready to predict."""
@@ -183,6 +183,12 @@ def run_hash(config) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def split(config, windows):
+    """The split of a run's config over its `windows`, with the gap that their band and context need."""
+    wanted = config["split"]
+    return splits.split(windows.table, wanted["spec"], seed=wanted["seed"], gap=windowing.gap(windows.settings))
+
+
 def build(config, in_shape, out_shape):
     """The untrained network of a run's config."""
     model = models.module(config["model"]["name"])
@@ -217,6 +223,15 @@ def write_json(path, value):
         json.dump(value, file, indent=1, sort_keys=True)
         file.flush()
         os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def save_weights(net, path):
+    """Write a network's weights through a temporary file beside them."""
+    from safetensors.torch import save_file
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    save_file({k: v.contiguous() for k, v in net.state_dict().items()}, temporary)
     os.replace(temporary, path)
 
 

@@ -9,150 +9,139 @@ Conventions
 * A p-value counts the observed score among the permutations, (1 + #{null ≥ observed})/(1 + n), and is never 0.
 * Randomness only through `seed` (an integer or a `numpy.random.Generator`).
 
-Functions: `bootstrap_interval`, `blocks`, `permute_within`, `permutation_p`, `binomial_p`, `critical_accuracy`.
+Functions: `bootstrap_interval`, `paired`, `blocks`, `permute_within`, `permutation_p`, `fdr`, `binomial_p`,
+`critical_accuracy`. Nulls of every score are in `eegviz.nulls`, chance levels in `eegviz.identification`.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
-from eegviz.errors import DataError, ParameterError
+from eegviz import _checks
+from eegviz import _time_blocks as time_blocks
+from eegviz._bootstrap import BLOCK, Interval, bootstrap_interval
+from eegviz.errors import ParameterError
 
-BLOCK = 5.0  # seconds; the chunk of EEG2Mel's split
+__all__ = [
+    "BLOCK",
+    "Interval",
+    "Paired",
+    "binomial_p",
+    "blocks",
+    "bootstrap_interval",
+    "critical_accuracy",
+    "fdr",
+    "paired",
+    "permutation_p",
+    "permute_within",
+]
+_CHANCE = "probability between 0 and 1, such as 1/10"
+_EXACT = 4096  # sign flips that are all made
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A score and its bootstrap interval.
+class Paired:
+    """Two systems compared on the same listeners.
 
     Attributes
     ----------
-    estimate, low, high : float
-    level : float
-        Confidence level, such as .95.
-    n_groups : int
-        Units that were drawn: listeners, or blocks of the only listener.
-    unit : str
-        What was drawn, in words.
-    n : int
-        Values (windows) in all.
+    difference : Interval
+        Mean difference a − b and its bootstrap interval over listeners, seeds averaged within each.
+    p : float
+        Two-sided p of random sign flips of the listeners' differences.
+    n_flips : int
+        Sign flips made: all 2ⁿ (exact), or drawn at random.
+    exact : bool
+    seed_spread : float or None
+        Standard deviation over seeds of the mean difference; None with one seed.
+    n_seeds, n_listeners, n_better : int
+        ``n_better`` listeners have a larger score under a.
     """
 
-    estimate: float
-    low: float
-    high: float
-    level: float
-    n_groups: int
-    unit: str
-    n: int
+    difference: Interval
+    p: float
+    n_flips: int
+    exact: bool
+    seed_spread: float | None
+    n_seeds: int
+    n_listeners: int
+    n_better: int
 
     def __str__(self):
+        kind = f"exact, all {self.n_flips}" if self.exact else f"{self.n_flips} random"
+        spread = "one seed" if self.seed_spread is None else f"spread over {self.n_seeds} seeds {self.seed_spread:.3f}"
+        low, high, unit = self.difference.low, self.difference.high, self.difference.unit
         return (
-            f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}] "
-            f"({100 * self.level:g} % bootstrap over {self.n_groups} {self.unit}; n = {self.n})"
+            f"{self.difference.estimate:+.3f} [{low:+.3f}, {high:+.3f}] "
+            f"({100 * self.difference.level:g} % bootstrap over {self.n_listeners} {unit}), "
+            f"better in {self.n_better} of {self.n_listeners}, p = {self.p:.3g} ({kind} sign flips), {spread}"
         )
 
 
-def bootstrap_interval(
-    values,
-    groups,
-    *,
-    windows=None,
-    block=BLOCK,
-    statistic=np.mean,
-    n_boot=2000,
-    level=0.95,
-    unit="listeners",
-    seed=0,
-):
-    """Percentile bootstrap interval over listeners, expanded for their small number.
+def paired(a, b, *, level=0.95, n_boot=2000, n_flips=10_000, unit="listeners", seed=0):
+    """Compare two systems listener by listener: is a better than b?
 
     Parameters
     ----------
-    values : array_like, shape (n,)
-        A score of each window. They are averaged within each listener first, so that every listener counts
-        alike; the estimate is the statistic of these averages.
-    groups : array_like of n labels
-        Listener of each window.
-    windows : pandas.DataFrame or array_like of n seconds, optional
-        Where each window lies in time, as `blocks` takes it; needed with one listener only.
-    block : float
-        Length of the blocks in seconds, for one listener.
-    statistic : callable
-        ``statistic(array, axis=-1)``, such as `numpy.mean` or `numpy.median`.
+    a, b : array_like, shape (n_seeds, n_listeners) or (n_listeners,)
+        Score of each listener (mean over windows) under each training seed, in the same order. Seeds count as repeats
+        of one system, never as further listeners: they are averaged first.
+    level : float
+        Confidence level of the interval.
     n_boot : int
         Bootstrap samples.
-    level : float
-        Confidence level.
+    n_flips : int
+        Random sign flips where there are more than 4096 in all (13 listeners or more).
     unit : str
-        What `groups` are, in words.
+        What the last axis is, in words.
     seed : int or numpy.random.Generator
 
     Returns
     -------
-    Interval
+    Paired
 
     Raises
     ------
     ParameterError
-        When the arrays do not fit, or there is one listener and `windows` is not given.
+        For shapes that differ or fewer than two listeners.
     DataError
-        For NaN or infinite values.
+        For NaN or infinite scores.
 
     Notes
     -----
-    The plain percentile interval is too narrow for few listeners by about √((n − 1)/n)·z/t. As Hesterberg
-    proposes [1]_, its tails are α'/2 = Φ(−√(n/(n − 1))·t) with the upper α/2 quantile t of Student's
-    distribution with n − 1 degrees of freedom. Coverage of a nominal 95 % in simulation (normal listeners):
-    .95 for n = 10, .92 for n = 6, .88 for n = 4 and .75 for n = 3, where no resampling can go beyond the
-    listeners' range: still too narrow for a handful, so print n.
+    Under the null a listener's difference is as likely to be of either sign [1]_. With n listeners p cannot be below
+    2/2ⁿ: .03 for six.
 
     References
     ----------
-    .. [1] Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69, 2015.
-       doi:10.1080/00031305.2015.1089789
+    .. [1] Fisher, The design of experiments, 1935, section 21; Nichols & Holmes 2002, doi:10.1002/hbm.1058.
 
     Examples
     --------
-    >>> values, listeners = [0.52, 0.56, 0.61, 0.55, 0.58, 0.54], ["A", "B", "C", "D", "E", "F"]
-    >>> print(bootstrap_interval(values, listeners))
-    0.560 [0.533, 0.592] (95 % bootstrap over 6 listeners; n = 6)
+    >>> print(paired([0.61, 0.58, 0.66, 0.57, 0.60, 0.63], [0.55, 0.56, 0.58, 0.56, 0.54, 0.57]))
+    +0.048 [+0.018, +0.073] (95 % bootstrap over 6 listeners), better in 6 of 6, p = 0.0312 (exact, all 64 sign
+    flips), one seed
     """
-    from scipy import stats
-
-    values = _values(values, "values")
-    groups = _labels(groups, len(values), "groups")
-    if not 0 < level < 1:
-        raise ParameterError(f"level={level}: expected a share between 0 and 1, such as 0.95.")
-    n_boot = _count(n_boot, "n_boot")
-    code = np.unique(groups, return_inverse=True)[1]
-    if code.max() == 0:
-        if windows is None:
-            raise ParameterError(
-                f"all {len(values)} values are of one of the {unit}: an interval over {unit} needs two or more. Pass "
-                "windows=table (recording, second) for an interval over blocks of time."
-            )
-        code = blocks(windows, length=block)
-        if len(code) != len(values):
-            raise ParameterError(f"windows has {len(code)} rows, expected {len(values)}.")
-        if code.max() == 0:
-            raise ParameterError(f"all values lie in one block of {block:g} s: an interval needs two or more.")
-        one = unit.removesuffix("s")
-        unit = f"blocks of {block:g} s, one {one}: no interval over {unit}"
-    sizes = np.bincount(code)
-    means = np.bincount(code, weights=values) / sizes
-    n = len(means)
-    rng = np.random.default_rng(seed)
-    drawn = np.concatenate(
-        [
-            np.atleast_1d(statistic(means[rng.integers(n, size=(min(256, n_boot - start), n))], axis=-1))
-            for start in range(0, n_boot, 256)
-        ]
-    )
-    tail = stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf((1 + level) / 2, n - 1))
-    low, high = np.quantile(drawn, [tail, 1 - tail])
-    return Interval(float(statistic(means, axis=-1)), float(low), float(high), level, n, unit, len(values))
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if a.shape != b.shape or a.ndim not in (1, 2) or not a.size:
+        raise ParameterError(f"a {a.shape} and b {b.shape}: expected both (n_listeners,) or (n_seeds, n_listeners).")
+    gain = np.atleast_2d(a - b)
+    _checks.finite(gain.ravel(), "differences")
+    n_seeds, n = gain.shape
+    if n < 2:
+        raise ParameterError(f"one of the {unit} only: a paired comparison over {unit} needs two or more.")
+    mean, rng = gain.mean(axis=0), np.random.default_rng(seed)
+    interval = bootstrap_interval(mean, np.arange(n), n_boot=n_boot, level=level, unit=unit, seed=rng)
+    observed, exact = abs(mean.mean()), 2**n <= _EXACT
+    if exact:
+        signs = 1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
+    else:
+        signs = rng.choice([-1, 1], size=(_checks.count(n_flips, "n_flips"), n))
+    near = 1e-12 * max(1.0, np.abs(mean).max())
+    extreme = int((np.abs(signs @ mean) / n >= observed - near).sum())
+    p = extreme / len(signs) if exact else (1 + extreme) / (1 + len(signs))
+    spread = float(gain.mean(axis=1).std(ddof=1)) if n_seeds > 1 else None
+    return Paired(interval, float(p), len(signs), exact, spread, n_seeds, n, int((mean > 0).sum()))
 
 
 def blocks(windows, *, length=BLOCK):
@@ -180,7 +169,7 @@ def blocks(windows, *, length=BLOCK):
     >>> blocks([0, 1, 4, 5, 9, 10])
     array([0, 0, 0, 1, 1, 2])
     """
-    return _blocks(*_times(windows), length)
+    return time_blocks.number_blocks(*time_blocks.times(windows), length)
 
 
 def permute_within(windows, *, length=BLOCK, derange=False, seed=0):
@@ -209,6 +198,8 @@ def permute_within(windows, *, length=BLOCK, derange=False, seed=0):
 
     Notes
     -----
+    This is one order, for a control; `eegviz.nulls.orders` makes the many of a permutation test.
+
     The blocks of a recording are put in random order and their windows dealt to its times one after another. Where
     blocks have different numbers of windows, a block may be dealt over a border; its windows stay neighbours.
 
@@ -217,10 +208,10 @@ def permute_within(windows, *, length=BLOCK, derange=False, seed=0):
     >>> permute_within(range(10), length=5, derange=True)
     array([5, 6, 7, 8, 9, 0, 1, 2, 3, 4])
     """
-    recording, second = _times(windows)
-    block = _blocks(recording, second, length)
+    recording, second = time_blocks.times(windows)
+    block = time_blocks.number_blocks(recording, second, length)
     rng = np.random.default_rng(seed)
-    alone = np.flatnonzero(_blocks_per_recording(recording, block) < 2)
+    alone = np.flatnonzero(time_blocks.blocks_per_recording(recording, block) < 2)
     if len(alone):
         raise ParameterError(
             f"{len(alone)} of {recording.max() + 1} recordings have one block of {length:g} s only: "
@@ -230,7 +221,7 @@ def permute_within(windows, *, length=BLOCK, derange=False, seed=0):
     order = np.empty(len(base), dtype=int)
     order[base] = np.lexsort((second, rng.random(block.max() + 1)[block], recording))
     if derange:
-        _derange(order, base, recording, block, rng)
+        time_blocks.derange(order, base, recording, block, rng)
     return order
 
 
@@ -266,8 +257,8 @@ def permutation_p(observed, null, *, alternative="greater"):
     >>> permutation_p(0.9, [0.1, 0.5, 0.9, 0.3])
     0.4
     """
-    null = _values(null, "null")
-    observed = float(_values([observed], "observed")[0])
+    null = _checks.finite(null, "null")
+    observed = float(_checks.finite([observed], "observed")[0])
     near = 1e-12 * max(1.0, abs(observed))  # sums in another order must not break ties
     above = float((1 + (null >= observed - near).sum()) / (1 + len(null)))
     below = float((1 + (null <= observed + near).sum()) / (1 + len(null)))
@@ -305,7 +296,7 @@ def binomial_p(hits, n, *, chance, alternative="greater"):
     """
     from scipy import stats
 
-    n, chance = _count(n, "n"), _chance(chance)
+    n, chance = _checks.count(n, "n"), _checks.share(chance, "chance", _CHANCE)
     if hits != int(hits) or not 0 <= hits <= n:
         raise ParameterError(f"hits={hits}: expected a whole number from 0 to n={n}. Pass hits, not an accuracy.")
     if alternative not in ("greater", "less", "two-sided"):
@@ -342,83 +333,50 @@ def critical_accuracy(n, *, chance, alpha=0.05):
     """
     from scipy import stats
 
-    n, chance = _count(n, "n"), _chance(chance)
-    if not 0 < alpha < 1:
-        raise ParameterError(f"alpha={alpha}: expected a probability between 0 and 1.")
+    n, chance = _checks.count(n, "n"), _checks.share(chance, "chance", _CHANCE)
+    _checks.share(alpha, "alpha", "probability between 0 and 1")
     hits = np.arange(n + 2)
     return float(hits[stats.binom.sf(hits - 1, n, chance) <= alpha][0] / n)
 
 
-# --- helpers -----------------------------------------------------------------------------------------------------
+def fdr(p, *, method="bh"):
+    """p-values adjusted for their number: rejecting those ≤ q keeps the expected share of false ones at q.
 
+    Parameters
+    ----------
+    p : array_like, shape (n,)
+        p-values of n tests, such as one a mel bin.
+    method : {"bh", "by"}
+        Benjamini & Hochberg [1]_, for independent or positively dependent tests (neighbouring mel bins);
+        Benjamini & Yekutieli [2]_, for any dependence.
 
-def _times(windows):
-    """Recording (numbered) and second of each window."""
-    if isinstance(windows, pd.DataFrame):
-        missing = [column for column in ("recording", "second") if column not in windows]
-        if missing:
-            raise ParameterError(f"the table of windows lacks {', '.join(missing)}.")
-        recording = pd.factorize(windows["recording"].astype(str), sort=True)[0]
-        second = windows["second"]
-    else:
-        second = np.asarray(windows)
-        recording = np.zeros(second.shape, dtype=int)
-    second = np.asarray(second, dtype=float)
-    if second.ndim != 1 or not len(second) or not np.isfinite(second).all():
-        raise ParameterError(f"seconds have shape {second.shape}, expected (n,) finite numbers.")
-    return recording, second
+    Returns
+    -------
+    ndarray, shape (n,)
 
+    Raises
+    ------
+    DataError
+        For NaN.
+    ParameterError
+        For numbers outside [0, 1], a shape that does not fit or an unknown method.
 
-def _blocks(recording, second, length):
-    if not (np.isfinite(length) and length > 0):
-        raise ParameterError(f"length={length}: expected a number of seconds above 0.")
-    place = np.floor(second / length + 1e-9).astype(np.int64)
-    place -= place.min()
-    return np.unique(recording * (place.max() + 1) + place, return_inverse=True)[1]
+    References
+    ----------
+    .. [1] Benjamini & Hochberg 1995, doi:10.1111/j.2517-6161.1995.tb02031.x.
+    .. [2] Benjamini & Yekutieli 2001, doi:10.1214/aos/1013699998.
 
+    Examples
+    --------
+    >>> fdr([0.01, 0.04, 0.03, 0.5]).round(4)
+    array([0.04  , 0.0533, 0.0533, 0.5   ])
+    """
+    from scipy import stats
 
-def _blocks_per_recording(recording, block):
-    return np.bincount(recording[np.unique(block, return_index=True)[1]])
-
-
-def _derange(order, base, recording, block, rng):
-    """Shuffle each recording's blocks until no window keeps its place; turn them round where that is rare."""
-    for rows in np.split(base, np.flatnonzero(np.diff(recording[base])) + 1):
-        starts = np.flatnonzero(np.diff(block[rows])) + 1
-        parts = np.split(rows, starts)
-        for _ in range(50):  # about one shuffle in e has no fixed point
-            dealt = np.concatenate([parts[i] for i in rng.permutation(len(parts))])
-            if (dealt != rows).all():
-                break
-        else:
-            dealt = np.roll(rows, rng.choice(starts))
-        order[rows] = dealt
-
-
-def _values(values, name):
-    values = np.asarray(values, dtype=float)
-    if values.ndim != 1 or not len(values):
-        raise ParameterError(f"{name} have shape {values.shape}, expected (n,) with n ≥ 1.")
-    if not np.isfinite(values).all():
-        row = int(np.flatnonzero(~np.isfinite(values))[0])
-        raise DataError(f"{name}[{row}] is {values[row]}: a score must be finite. Leave out what is not defined (n/a).")
-    return values
-
-
-def _labels(labels, n, name):
-    labels = np.asarray(labels)
-    if labels.shape != (n,):
-        raise ParameterError(f"{name} has shape {labels.shape}, expected one label for each of the {n} values.")
-    return labels
-
-
-def _count(value, name):
-    if value != int(value) or value < 1:
-        raise ParameterError(f"{name}={value}: expected a whole number, 1 or more.")
-    return int(value)
-
-
-def _chance(chance):
-    if not 0 < chance < 1:
-        raise ParameterError(f"chance={chance}: expected a probability between 0 and 1, such as 1/10.")
-    return float(chance)
+    p = _checks.finite(p, "p")
+    if p.min() < 0 or p.max() > 1:
+        row = int(np.argmax((p < 0) | (p > 1)))
+        raise ParameterError(f"p[{row}] is {p[row]:g}: expected probabilities from 0 to 1.")
+    if method not in ("bh", "by"):
+        raise ParameterError(f"unknown method {method!r}: expected bh or by.")
+    return stats.false_discovery_control(p, method=method)

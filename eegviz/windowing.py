@@ -4,7 +4,10 @@ A window is one second that begins at a whole second **of the stimulus**; a reco
 stimulus gives its first window at second 4. EEG pictures lie in one memory-mapped file; spectrograms are stored once per
 stimulus second and looked up, however many listeners heard it. Files are cached under the hash of what made them.
 
-Functions: `windows` (cut a store), `sound_seconds`, `write_npy`, `read_rows`.
+Rows are sorted by subject, stimulus, hearing and recording, so that nothing depends on the order of files.
+
+Functions: `windows` (cut a store), `gap` (between the sides of a split), `signal` (a recording as it is used here),
+`recording_pictures` (any signal as the pictures of a recording), `sound_seconds`, `write_npy`, `read_rows`.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ from eegviz.errors import DataError, ParameterError
 from eegviz.store import CACHE, Store
 
 TABLE_COLUMNS = ["recording", "subject", "stimulus", "condition", "repeat", "session", "second"]
-_FORMAT = 2  # raise when the bytes of cached features change
+ORDER = ["subject", "stimulus", "repeat", "recording"]
+_FORMAT = 3  # raise when the bytes of cached features change
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class Windows:
     sounds : dict of np.ndarray [shape=(n_seconds, 44, n_bins)], float32, memory-mapped
         Spectrogram of each stimulus, once, however many listeners heard it: decibels or power.
     settings : dict
-        What made them: eeg, audio, condition, tmin, tmax, ref_db, max_db, sfreq, ch_names.
+        What made them: eeg, audio, condition, tmin, tmax, ref_db, max_db, sfreq, ch_names; band and context where they
+        are set.
     """
 
     table: pd.DataFrame
@@ -103,6 +108,8 @@ def windows(
     tmax=None,
     ref_db=None,
     max_db=features.MAX_DB,
+    band=None,
+    context=0.0,
     cache=None,
 ):
     """Cut a store into one-second windows with their EEG pictures and spectrograms.
@@ -122,6 +129,12 @@ def windows(
     ref_db : float or dict, optional
         Level of 1.0 in the pictures, one for all or one per stimulus; see `eegviz.features.default_ref_db`.
     max_db : float
+    band : tuple of float, optional
+        Low and high edge in hertz of a zero-phase filter (`features.bandpass`) over each whole recording, before it is
+        cut. Raw pictures only.
+    context : float
+        Seconds of EEG after the end of its second that a raw picture also holds: ``round((1 + context) · sfreq)`` rows.
+        Past the end of a recording there are zeros.
     cache : path, optional
 
     Returns
@@ -131,7 +144,7 @@ def windows(
     Raises
     ------
     ParameterError
-        An unknown kind, a condition without recordings, or an empty range of time.
+        An unknown kind, a condition without recordings, an empty range of time, or a band or context that cannot be.
     DataError
         Recordings that cannot stand in one table: different rates or channels.
     """
@@ -146,12 +159,93 @@ def windows(
     refs = {s: features.ref_db_of(ref_db, s) for s in sorted(table["stimulus"].unique())}
     settings = {
         "eeg": eeg, "audio": audio, "condition": condition, "tmin": tmin, "tmax": tmax,
-        "ref_db": refs, "max_db": float(max_db), "sfreq": sfreq, "ch_names": ch_names,
+        "ref_db": refs, "max_db": float(max_db), "sfreq": sfreq, "ch_names": ch_names, **_extent(eeg, band, context, sfreq),
     }  # fmt: skip
     folder = Path(cache or os.environ.get("EEGVIZ_CACHE") or store.path / CACHE)
-    pictures = _cached_eeg(store, table, eeg, sfreq, folder)
+    pictures = _cached_eeg(store, table, settings, folder)
     sounds = {s: _cached_sound(store, s, audio, folder) for s in refs}
     return Windows(table, pictures, sounds, settings)
+
+
+def gap(settings):
+    """Seconds without windows that a split needs between its sides: one window, its context and the filter's settling.
+
+    Parameters
+    ----------
+    settings : dict
+        ``Windows.settings``: band, context and sfreq count.
+
+    Returns
+    -------
+    float
+        1.0 for pictures of single seconds; otherwise rounded up to a tenth.
+
+    Examples
+    --------
+    >>> gap({"sfreq": 125.0}), gap({"sfreq": 125.0, "band": [0.5, 15.0], "context": 0.4})
+    (1.0, 2.1)
+    """
+    band = settings.get("band")
+    filter_s = 0.0 if band is None else features.settling(band, sfreq=settings["sfreq"])
+    return math.ceil(round(10 * (1.0 + settings.get("context", 0.0) + filter_s), 6)) / 10
+
+
+def signal(store: Store, recording):
+    """EEG of a recording as windows are cut from it: ``(n_channels, n_times)``, volts, bad channels interpolated.
+
+    Where no positions are known, bad channels are silent.
+    """
+    if not store.bads(recording):
+        return store.eeg(recording)
+    if store.montage is None:
+        eeg = np.array(store.eeg(recording))
+        eeg[np.isin(store.ch_names(recording), store.bads(recording))] = 0
+        return eeg
+    raw_ = store.raw(recording)
+    raw_.interpolate_bads(verbose="error")
+    return raw_.get_data().astype(np.float32)
+
+
+def recording_pictures(volts, row, seconds, settings):
+    """EEG pictures of any signal, made exactly as those of a recording: filtered whole, then cut at `seconds`.
+
+    Parameters
+    ----------
+    volts : np.ndarray [shape=(n_channels, n_times)]
+        What `signal` gives, or something else in its place: noise, silence, another listener.
+    row : dict
+        With ``start``, the second of the stimulus at which the signal begins: ``store.row(recording)``.
+    seconds : sequence of int
+        Whole seconds of the stimulus.
+    settings : dict
+        ``Windows.settings``: eeg, sfreq, and band and context where they are set.
+
+    Returns
+    -------
+    np.ndarray [shape=(n, n_rows, n_channels)], float32
+        µV (raw) or µV²/Hz (spectra).
+
+    Raises
+    ------
+    ParameterError
+        A second that the signal does not hold.
+    """
+    sfreq, band = settings["sfreq"], settings.get("band")
+    n_second, n_times = _picture_samples(0.0, sfreq), _picture_samples(settings.get("context", 0.0), sfreq)
+    first = np.array([int(round((second - row["start"]) * sfreq)) for second in seconds], int)
+    outside = (first < 0) | (first + n_second > volts.shape[1] + 1)  # one sample: the rounding of both ends
+    if outside.any():
+        raise ParameterError(
+            f"second {np.asarray(seconds)[outside][0]} does not lie in the signal, which holds "
+            f"{volts.shape[1] / sfreq:g} s from second {row['start']:g}."
+        )
+    if band is not None:
+        volts = features.bandpass(volts, band=band, sfreq=sfreq)
+    cut = np.zeros((len(first), len(volts), n_times), np.float32)
+    for picture, i in zip(cut, first, strict=True):
+        part = volts[:, i : i + n_times]
+        picture[:, : part.shape[1]] = part
+    return features.eeg_picture(cut * np.float32(features.MICROVOLT), kind=settings["eeg"], sfreq=sfreq)
 
 
 def sound_seconds(store: Store, stimulus):
@@ -199,7 +293,7 @@ def _recordings(store, condition):
             f"{store.path} has no recordings of condition {', '.join(unknown)}; it has {', '.join(known)}. "
             "Choose with condition= or --condition."
         )
-    rows = rows[rows["condition"].isin(wanted) & (rows["stimulus"] != "")]
+    rows = rows[rows["condition"].isin(wanted) & (rows["stimulus"] != "")].sort_values(ORDER, kind="stable")
     if rows.empty:
         raise ParameterError(
             f"{store.path}: no recording of condition {condition!r} has a stimulus, so there is no sound to "
@@ -248,43 +342,42 @@ def _table(store, rows, tmin, tmax):
     return table
 
 
-def _cached_eeg(store, table, kind, sfreq, folder):
+def _extent(eeg, band, context, sfreq):
+    """The settings band and context, only where they are set, so that the hash of other runs stays as it was."""
+    context = float(context)
+    if not (math.isfinite(context) and context >= 0):
+        raise ParameterError(f"context must be a number of seconds, 0 or more; found {context:g}.")
+    if (band is not None or context) and eeg != "raw":
+        raise ParameterError(
+            f"band and context belong to raw EEG; found eeg={eeg!r}, whose pictures are spectra of single seconds. "
+            "Use eeg='raw', or leave them out."
+        )
+    found = {} if band is None else {"band": list(features.check_band(band, sfreq=sfreq))}
+    return found | ({"context": context} if context else {})
+
+
+def _picture_samples(context, sfreq):
+    return int(round((1 + context) * sfreq))
+
+
+def _cached_eeg(store, table, settings, folder):
+    kind = settings["eeg"]
     seconds = table.groupby("recording", sort=False)["second"].agg(["min", "max"]).to_dict("index")
-    made_of = {"format": _FORMAT, "store": store.fingerprint, "eeg": kind, "seconds": seconds}
+    extent = {key: settings[key] for key in ("band", "context") if key in settings}
+    made_of = {"format": _FORMAT, "store": store.fingerprint, "eeg": kind, "seconds": seconds, **extent}
     path = folder / f"eeg-{kind}-{_hash(made_of)}.npy"
     if not path.exists():
-        n_times = int(round(sfreq))
 
         def blocks():
             for recording in table["recording"].unique():
-                yield _recording_pictures(store, recording, seconds[recording], kind, sfreq, n_times)
+                span = seconds[recording]
+                wanted = range(span["min"], span["max"] + 1)
+                yield recording_pictures(signal(store, recording), store.row(recording), wanted, settings)
 
+        n_times = _picture_samples(settings.get("context", 0.0), settings["sfreq"])
         n_rows = n_times if kind == "raw" else n_times // 2 + 1
-        shape = (len(table), n_rows, len(store.ch_names(table["recording"].iloc[0])))
-        write_npy(path, shape, blocks())
+        write_npy(path, (len(table), n_rows, len(settings["ch_names"])), blocks())
     return np.load(path, mmap_mode="r")
-
-
-def _recording_pictures(store, recording, span, kind, sfreq, n_times):
-    row = store.row(recording)
-    signal = store.eeg(recording)
-    if store.bads(recording):
-        signal = _repaired(store, recording)
-    first = [int(round((second - row["start"]) * sfreq)) for second in range(span["min"], span["max"] + 1)]
-    cut = np.stack([signal[:, i : i + n_times] for i in first])  # (n, n_channels, n_times) volts
-    return features.eeg_picture(cut * np.float32(features.MICROVOLT), kind=kind, sfreq=sfreq)
-
-
-def _repaired(store, recording):
-    """EEG in volts with the bad channels interpolated on the sphere, or silent where no positions are known."""
-    if store.montage is None:
-        signal = np.array(store.eeg(recording))
-        bad = np.isin(store.ch_names(recording), store.bads(recording))
-        signal[bad] = 0
-        return signal
-    raw_ = store.raw(recording)
-    raw_.interpolate_bads(verbose="error")
-    return raw_.get_data().astype(np.float32)
 
 
 def _cached_sound(store, stimulus, kind, folder):

@@ -144,6 +144,103 @@ def test_retrieval_refusals():
         identification.retrieval(target, target, **{**labels, "seconds": labels["songs"]})
 
 
+def test_top_k_needs_k_candidates():
+    target, labels = session(1, 2, 4)
+    found = identification.retrieval(target, target, **labels)
+    np.testing.assert_array_equal(found.top_k(4), 1)
+    for ask in (found.top_k, found.chance_top_k, lambda k: found.candidates(k=k)):
+        with pytest.raises(ParameterError, match="top-5 needs 5 candidates, and a song has only 4 test seconds"):
+            ask(5)
+
+
+def test_candidates_score_every_second():
+    target, labels = session(2, 2, 7)
+    target[:7] = target[0]  # silence: ties
+    target[14:21] = target[0]
+    prediction = target + np.random.default_rng(6).normal(0, 0.5, target.shape)
+    found = identification.retrieval(prediction, target, **labels)
+    place = found.table.start + found.table.column
+    np.testing.assert_array_equal(found.candidates()[place], found.percentile)
+    for k in (1, 3):
+        np.testing.assert_allclose(found.candidates(k=k)[place], found.top_k(k))
+        np.testing.assert_allclose([found.candidates(k=k)[start : start + 7].sum() for start in found.table.start], k)
+        np.testing.assert_allclose(found.reassigned(np.arange(28), k=k), found.top_k(k))
+
+
+# --- match–mismatch --------------------------------------------------------------------------------------------------
+
+
+def test_match_mismatch_compares_the_two_centred_correlations():
+    target, labels = session(2, 2, 12)
+    prediction = target + np.random.default_rng(1).normal(0, 0.8, target.shape)
+    found = identification.match_mismatch(prediction, target, **labels, seed=3)
+    assert (np.abs(found.imposter - labels["seconds"]) >= 2).all()
+    songs = {song: target[labels["songs"] == song][:12].astype(float) for song in np.unique(labels["songs"])}
+    for i in range(len(target)):
+        mine = prediction[labels["recordings"] == labels["recordings"][i]]
+        bank = songs[labels["songs"][i]] - songs[labels["songs"][i]].mean(axis=0)
+        own = (prediction[i] - mine.mean(axis=0)).ravel()
+        true, other = (np.corrcoef(own, bank[int(s)].ravel())[0, 1] for s in (labels["seconds"][i], found.imposter[i]))
+        assert found.right[i] == (true > other)
+    assert 0.6 < found.accuracy < 1
+    assert identification.match_mismatch(target, target, **labels).accuracy == 1
+    assert identification.match_mismatch(1 - target, target, **labels).accuracy == 0
+
+
+def test_every_imposter_is_as_likely_and_expected_accuracy_is_the_percentile():
+    target, labels = session(2, 1, 8)
+    prediction = target + np.random.default_rng(1).normal(0, 0.8, target.shape)
+    found = identification.retrieval(prediction, target, **labels)
+    drawn = [
+        identification.match_mismatch(prediction, target, **labels, found=found, apart=1, seed=s) for s in range(800)
+    ]
+    counts = np.unique([one.imposter[3] for one in drawn], return_counts=True)
+    np.testing.assert_array_equal(counts[0], [0, 1, 2, 4, 5, 6, 7])
+    assert counts[1].min() > 70
+    np.testing.assert_allclose(np.mean([one.right for one in drawn], axis=0), found.percentile, atol=0.09)
+    assert abs(np.mean([one.side for one in drawn]) - 0.5) < 0.02
+
+
+@pytest.mark.parametrize("n_seconds", [12, 11])
+def test_answering_by_side_gets_chance(n_seconds):
+    target, labels = session(4, 3, n_seconds)
+    found = identification.match_mismatch(np.full_like(target, 0.3), target, **labels)  # ties answer the first
+    np.testing.assert_array_equal(found.right, found.side == 0)
+    by_recording = [found.side[labels["recordings"] == name].sum() for name in np.unique(labels["recordings"])]
+    assert set(by_recording) <= {n_seconds // 2, -(-n_seconds // 2)}
+    if n_seconds % 2 == 0:
+        assert found.accuracy == 0.5
+    else:
+        rates = [identification.match_mismatch(0 * target, target, **labels, seed=s).accuracy for s in range(100)]
+        assert np.mean(rates) == pytest.approx(0.5, abs=0.005)
+    assert found.chance == 0.5
+
+
+def test_match_mismatch_does_not_depend_on_the_order_of_rows():
+    target, labels = session()
+    prediction = target + np.random.default_rng(3).normal(0, 0.5, target.shape)
+    order = np.random.default_rng(4).permutation(len(target))
+    plain = identification.match_mismatch(prediction, target, **labels)
+    mixed = identification.match_mismatch(prediction[order], target[order], **{k: v[order] for k, v in labels.items()})
+    for name in ("right", "side", "imposter"):
+        np.testing.assert_array_equal(getattr(mixed, name), getattr(plain, name)[order])
+
+
+def test_match_mismatch_refusals():
+    target, labels = session(1, 1, 2)
+    with pytest.raises(DataError, match="song0 has no test second 2 s or more away from second 0"):
+        identification.match_mismatch(target, target, **labels)
+    assert identification.match_mismatch(target, target, **labels, apart=1).accuracy == 1
+    with pytest.raises(DataError, match="one test second only"):
+        identification.match_mismatch(target[:1], target[:1], **{k: v[:1] for k, v in labels.items()})
+    with pytest.raises(ParameterError, match="apart=0"):
+        identification.match_mismatch(target, target, **labels, apart=0)
+    bad = target.copy()
+    bad[1] = np.nan
+    with pytest.raises(DataError, match="window 1 holds NaN"):
+        identification.match_mismatch(bad, target, **labels)
+
+
 # --- classes ------------------------------------------------------------------------------------------------
 
 

@@ -3,13 +3,16 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from eegviz import plots
+from eegviz import calibration, plots
 from eegviz.errors import ParameterError
 
 RNG = np.random.default_rng(0)
 TABLE = pd.DataFrame({"epoch": [1, 2, 3], "train_loss": [3.0, 2, 1], "validation_loss": [2.0, 1.5, 1.2]})
 SIDES = pd.DataFrame(
     {"second": [0, 1, 2] * 2, "recording": ["a"] * 3 + ["b"] * 3, "side": ["train", "test", "validation"] * 2}
+)
+SHIFTS = pd.DataFrame(
+    {"seconds": [2, -2, 0], "score": [0.5, 0.5, 0.8], "low": [0.45, 0.44, 0.7], "high": [0.6, 0.6, 0.9]}
 )
 ELEMENTS = {
     "waveform": lambda: plots.waveform(RNG.standard_normal(22050), 22050, title="a title"),
@@ -22,6 +25,7 @@ ELEMENTS = {
     "boxes": lambda: plots.bin_boxes(RNG.random((50, 128)), title="a title"),
     "histogram": lambda: plots.histogram({"a": RNG.random(99), "b": RNG.random(99)}, title="a title"),
     "intervals": lambda: plots.intervals([("a", 0.6, 0.5, 0.7), ("b", 0.4, None, None)], chance=0.5, title="a title"),
+    "shift": lambda: plots.shift_curve(SHIFTS, title="a title"),
     "timeline": lambda: plots.timeline(SIDES, title="a title"),
 }
 
@@ -105,6 +109,81 @@ def test_a_grid_cannot_be_shown_live():
     grid = plots.picture([[ELEMENTS["psd"](), ELEMENTS["raw"]()]], alt="x")
     with pytest.raises(ParameterError, match="one HoloViews element"):
         plots.live(grid)
+
+
+def calibrated(n=20):
+    """A calibration with exactly uniform p-values, a protocol a row."""
+    rng = np.random.default_rng(0)
+    honest = ["repeat", "subject", "song", "subject_song"]
+    p = (np.arange(n) + 0.5) / n
+    null = pd.DataFrame(
+        [(i, name, 0.5, p[i], 9) for i in range(n) for name in honest], columns=["set", "protocol", "score", "p", "n"]
+    )
+    leak = []
+    for i in range(3):
+        for name in ["random", "interleaved", "blocked", *honest]:
+            leaky, unseen = name not in honest, "song" in name
+            accuracy = np.nan if unseen else (0.9 if leaky else 0.25) + 0.01 * i
+            chance = np.nan if unseen else 0.25
+            label = "cannot separate song from recording" if leaky else "separates song from recording"
+            leak.append((i, name, label, not leaky, accuracy, accuracy, accuracy, chance, 0.5, 9, 2))
+    names = [
+        "set",
+        "protocol",
+        "label",
+        "can_separate",
+        "accuracy",
+        "votes",
+        "kappa",
+        "chance",
+        "retrieval",
+        "n",
+        "n_recordings",
+    ]
+    coupling = [
+        (i, c, name, 0.5 + 0.3 * c + 0.02 * rng.random(), 9) for i in range(3) for c in (0.0, 1.0) for name in honest
+    ]
+    settings = {"n_sets": n, "n_permutations": 99, "n_leak": 3, "n_coupling": 3, "couplings": [0, 1], "seed": 0}
+    return calibration.Calibration(
+        null, pd.DataFrame(leak, columns=names),
+        pd.DataFrame(coupling, columns=["set", "coupling", "protocol", "score", "n"]), settings,
+    )  # fmt: skip
+
+
+def test_calibration_is_drawn_by_both_backends():
+    import holoviews as hv
+
+    result = calibrated()
+    panels = plots.calibration(result)
+    made = plots.picture([[panel] for panel in panels], alt=result.summary(), width=4.4, height=3.5)
+    assert "SIMULATED" in made.alt
+    assert int.from_bytes(made.png[16:20], "big") == round(4.4 * plots.DPI)
+    for panel in panels:
+        assert "simulated" in hv.render(panel, backend="bokeh").title.text
+
+
+def test_calibration_panels_hold_the_numbers():
+    null, leak, coupling = plots.calibration(calibrated())
+    labels = [element.label for element in null]
+    assert "repeat 1/20, KS p 1" in labels
+    texts = [element.data[2] for element in leak if type(element).__name__ == "Text"]
+    assert texts.count("n/a: the test songs are unseen") == 2
+    assert any("cannot separate" in text for text in texts)
+    points = [element for element in leak if type(element).__name__ == "Scatter"]
+    assert points[0].dimension_values(0).tolist() == pytest.approx([0.91] * 3)  # the leaky ones
+    assert points[1].dimension_values(0).tolist() == pytest.approx([0.26] * 2)
+    assert [element.label for element in coupling if element.label] == ["repeat", "subject", "song", "subject_song"]
+
+
+def test_areas_have_the_colour_that_they_are_given():
+    figure = plots._figure([[plots.waveform(RNG.standard_normal(22050), 22050, colour="#ff0000")]], 4, 3)
+    assert figure.axes[0].collections[0].get_facecolor()[0].tolist() == [1, 0, 0, 1]
+
+
+def test_shifts_are_drawn_in_their_order():
+    curve = next(e for e in plots.shift_curve(SHIFTS) if type(e).__name__ == "Curve")
+    assert curve.dimension_values(0).tolist() == [-2, 0, 2]
+    assert curve.dimension_values(1).tolist() == [0.5, 0.8, 0.5]
 
 
 @pytest.mark.timeout(120)

@@ -1,6 +1,6 @@
 import pytest
 
-from eegviz import models, recipes, store, training
+from eegviz import fitting, models, recipes, store, training
 from eegviz.errors import ParameterError
 from tests.conftest import make_tiny_store
 
@@ -18,8 +18,9 @@ def test_every_recipe_is_a_valid_config(tiny_store, name, fast):
     config = training.configure(tiny_store, **recipes.recipe(tiny_store, name, fast=fast))
     model = config["model"]
     settings = models.config(model["name"], model["preset"], **model["settings"])
-    assert settings.width == (2 if fast else 8)
-    assert config["split"]["spec"].startswith(recipes.PUBLISHED_SPLIT) == (name in recipes.TABLE_2)
+    assert settings.width == (40 if model["name"] == "ridge" else 2 if fast else 8)
+    published = name in recipes.TABLE_2 or name.endswith("-interleaved")
+    assert config["split"]["spec"].startswith(recipes.PUBLISHED_SPLIT) == published
     assert config["classifier"] == ("fast" if fast else "eeg2mel")
 
 
@@ -45,5 +46,21 @@ def test_unknown_recipes_list_the_known(tiny_store):
 def test_a_recipe_is_trained_once(tiny_store, tmp_path, monkeypatch):
     monkeypatch.setitem(models.module("cnn").PRESETS, "fast", models.module("cnn").PRESETS["fast"] | {"epochs": 1})
     first = recipes.run(tiny_store, "main", out=tmp_path)
-    monkeypatch.setattr(training, "fit", lambda *a, **k: pytest.fail("trained again"))
+    monkeypatch.setattr(fitting, "fit", lambda *a, **k: pytest.fail("trained again"))
     assert recipes.run(tiny_store, "main", out=tmp_path).path == first.path
+
+
+def test_protocols_share_runs_with_the_other_recipes(tiny_store):
+    def config(name):
+        return training.configure(tiny_store, **recipes.recipe(tiny_store, name))
+
+    assert config("cnn-repeat") == config("main")
+    assert config("cnn-interleaved") == config("psd-mel")
+    assert config("cnn-song") == config("unseen-song")
+
+
+def test_all_protocols_that_a_store_allows(tmp_path):
+    once = store.open(make_tiny_store(tmp_path / "once", n_hearings=1, seconds=20))
+    done, missing = recipes.protocols(once, "ridge", out=tmp_path / "runs")
+    assert list(done) == ["random", "interleaved", "blocked", "subject", "song", "subject_song"]
+    assert "no listener heard a song twice" in missing["repeat"]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from eegviz import listening, reconstruction, tuning
+from eegviz import listening, reconstruction, training, tuning
 from eegviz.errors import DataError, ParameterError
 from tests.test_evaluation import trained
 
@@ -60,6 +60,18 @@ def test_any_file_gives_what_the_store_gives(run, tiny_store, tmp_path):
     raw.drop_channels(["E3"]).save(path, overwrite=True, verbose="error")
     with pytest.raises(DataError, match=r"lacks 1 of the 8 channels .*\(E3\)"):
         reconstruction.reconstruct_file(run, path)
+
+
+def test_the_linear_decoder_filters_a_file_and_then_cuts_it(tiny_store, tmp_path):
+    config = training.configure(tiny_store, model="ridge", preset="fast", split="repeat", precision="float32")
+    linear = training.train(tiny_store, config, out=tmp_path / "runs", progress=False)
+    path = tmp_path / "x_raw.fif"
+    tiny_store.raw("S01_song21_r2").save(path, verbose="error")
+    for start in (3, 18):  # the last second's lags reach beyond the end
+        made = reconstruction.reconstruct_file(linear, path, start=start, duration=2)
+        same = reconstruction.reconstruct(linear, "S01_song21_r2", start=start, duration=2)
+        np.testing.assert_allclose(made.pictures, same.pictures, atol=1e-4)
+        assert made.sound.shape == (2 * 22050,)
 
 
 @pytest.mark.parametrize(

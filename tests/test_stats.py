@@ -207,6 +207,103 @@ def test_permutation_p_is_uniform_under_the_null():
     assert reference.kstest(np.array(found) - 0.005, "uniform").pvalue > 1e-3
 
 
+# --- many tests, two systems -----------------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.sampled_from(["bh", "by"]))
+def test_fdr_equals_its_definition(values, method):
+    p = np.array(values)
+    n = len(p)
+    scale = sum(1 / k for k in range(1, n + 1)) if method == "by" else 1
+    ranked = np.sort(p) * n * scale / np.arange(1, n + 1)
+    lowest = np.minimum.accumulate(ranked[::-1])[::-1].clip(max=1)
+    found = stats.fdr(p, method=method)
+    np.testing.assert_allclose(np.sort(found), np.sort(lowest), atol=1e-12)
+    assert (found >= p - 1e-12).all()
+
+
+def test_fdr_keeps_the_rate_of_false_discoveries():
+    rng = np.random.default_rng(0)
+    shares = []
+    for _ in range(500):
+        p = rng.random(50)
+        p[:10] = rng.beta(0.1, 10, 10)
+        rejected = stats.fdr(p) <= 0.1
+        shares.append(rejected[10:].sum() / max(rejected.sum(), 1))
+    assert np.mean(shares) < 0.1
+
+
+def test_fdr_refusals():
+    with pytest.raises(DataError, match=r"p\[1\] is nan"):
+        stats.fdr([0.1, np.nan])
+    with pytest.raises(ParameterError, match=r"p\[0\] is 1.5"):
+        stats.fdr([1.5, 0.1])
+    with pytest.raises(ParameterError, match="bh or by"):
+        stats.fdr([0.1], method="holm")
+    with pytest.raises(ParameterError, match="n ≥ 1"):
+        stats.fdr([])
+
+
+def test_paired_equals_scipys_exact_sign_flips():
+    rng = np.random.default_rng(0)
+    for n in (4, 6, 10):
+        a, b = rng.normal(0.3, 1, n), rng.normal(0, 1, n)
+        found = stats.paired(a, b)
+        expected = reference.permutation_test(
+            (a, b),
+            lambda x, y, axis: (x - y).mean(axis),
+            permutation_type="samples",
+            n_resamples=np.inf,
+            vectorized=True,
+        )
+        assert found.p == pytest.approx(expected.pvalue)
+        assert (found.exact, found.n_flips) == (True, 2**n)
+        assert found.difference.estimate == pytest.approx((a - b).mean())
+
+
+def test_paired_over_seeds():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(0.1, 0.1, (3, 20)), rng.normal(0, 0.1, (3, 20))
+    found = stats.paired(a, b, seed=3)
+    once = stats.paired(a.mean(axis=0), b.mean(axis=0), seed=3)
+    for name in ("estimate", "low", "high"):
+        assert getattr(found.difference, name) == pytest.approx(getattr(once.difference, name))
+    assert found.p == once.p
+    assert (found.n_seeds, found.n_listeners, found.exact, found.n_flips) == (3, 20, False, 10_000)
+    assert found.seed_spread == pytest.approx((a - b).mean(axis=1).std(ddof=1))
+    assert found.n_better == ((a - b).mean(axis=0) > 0).sum()
+    assert once.seed_spread is None
+    text = str(found)
+    assert "over 20 listeners" in text
+    assert "10000 random sign flips" in text
+    assert "spread over 3 seeds" in text
+    assert stats.paired(b, a, seed=3).p == found.p
+
+
+def test_paired_p_is_valid_under_the_null():
+    rng = np.random.default_rng(1)
+    found = np.array([stats.paired(*rng.normal(size=(2, 7)), n_boot=10).p for _ in range(1000)])
+    for alpha in (0.05, 0.1, 0.5):
+        assert (found <= alpha).mean() <= alpha + 0.03
+
+
+def test_equal_systems_do_not_differ():
+    a = np.random.default_rng(0).normal(size=(2, 6))
+    found = stats.paired(a, a)
+    assert found.p == 1
+    assert (found.difference.low, found.difference.high, found.n_better) == (0, 0, 0)
+
+
+def test_paired_refusals():
+    with pytest.raises(ParameterError, match=r"a \(3,\) and b \(4,\)"):
+        stats.paired(np.zeros(3), np.zeros(4))
+    with pytest.raises(ParameterError, match="one of the listeners only"):
+        stats.paired([[0.1], [0.2]], [[0.1], [0.2]])
+    with pytest.raises(DataError, match=r"differences\[1\] is nan"):
+        stats.paired([0.1, np.nan], [0.1, 0.2])
+
+
 # --- exact tests -----------------------------------------------------------------------------------------------------
 
 
@@ -215,6 +312,12 @@ def test_binomial_p_is_the_tail(n, chance, data):
     hits = data.draw(st.integers(0, n))
     tail = sum(reference.binom.pmf(k, n, chance) for k in range(hits, n + 1))
     assert stats.binomial_p(hits, n, chance=chance) == pytest.approx(tail, abs=1e-9)
+
+
+def test_forced_choice_is_a_fair_coin():
+    """Two-way choices of independent trials: chance one half."""
+    assert stats.binomial_p(15, 20, chance=0.5) == pytest.approx(sum(reference.binom.pmf(np.arange(15, 21), 20, 0.5)))
+    assert stats.binomial_p(10, 20, chance=0.5, alternative="two-sided") == 1
 
 
 def test_critical_accuracy_is_the_first_significant_one():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from eegviz import models, runs, training, windowing
+from eegviz import fitting, models, runs, sides, splits, training, windowing
 from eegviz.errors import DataError, ParameterError
 
 SMALL = {"width": 1, "units": 16, "epochs": 3, "batch_size": 16, "patience": 0}
@@ -12,7 +12,7 @@ SMALL = {"width": 1, "units": 16, "epochs": 3, "batch_size": 16, "patience": 0}
 
 def configure(store, **options):
     settings = SMALL | options.pop("settings", {})
-    return training.configure(store, **{"split": "repeat", "settings": settings, "precision": "float32"} | options)
+    return training.configure(store, **{"split": "repeat", "settings": settings, "precision": "float32", "classifier": "fast"} | options)
 
 
 def weights(run):
@@ -26,7 +26,10 @@ def run(tiny_store, tmp_path_factory):
 
 def test_a_run_folder_holds_what_it_should(run, tiny_store):
     names = {p.name for p in run.path.iterdir()}
-    assert names == {"config.json", "weights.safetensors", "history.csv", "predictions.npy", "provenance.json"}
+    assert names == {
+        "config.json", "weights.safetensors", "song_classifier.safetensors", "history.csv", "predictions.npy",
+        "provenance.json",
+    }  # fmt: skip
     assert run.path.name == runs.run_hash(run.config)
     split = run.split(run.windows(tiny_store))
     assert run.predictions.shape == (len(split.test), 44, 128)
@@ -44,8 +47,8 @@ def test_loss_falls(run):
 def test_stored_weights_make_the_stored_predictions(run, tiny_store):
     windows = run.windows(tiny_store)
     test = run.split(windows).test
-    compute = training.Compute.choose("cpu", "float32")
-    blocks = training.predict(run.network(), lambda i: (windows.eeg[i], None), test, compute=compute)
+    compute = fitting.Compute.choose("cpu", "float32")
+    blocks = fitting.predict(run.network(), lambda i: (windows.eeg[i], None), test, compute=compute)
     np.testing.assert_allclose(np.concatenate(list(blocks)), run.predictions, atol=1e-6)
 
 
@@ -66,14 +69,14 @@ def test_same_seed_same_bytes_other_seed_other_bytes(run, tiny_store, tmp_path):
 
 @pytest.mark.parametrize("stop_after", [1, 2])
 def test_resuming_gives_the_same_weights(run, tiny_store, tmp_path, monkeypatch, stop_after):
-    save = training._State.save
+    save = fitting._State.save
 
     def save_then_stop(state, folder, net, optimizer):
         save(state, folder, net, optimizer)
         if len(state.history) == stop_after:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(training._State, "save", save_then_stop)
+    monkeypatch.setattr(fitting._State, "save", save_then_stop)
     with pytest.raises(KeyboardInterrupt):
         training.train(tiny_store, run.config, out=tmp_path, progress=False)
     folder = tmp_path / run.path.name
@@ -81,7 +84,7 @@ def test_resuming_gives_the_same_weights(run, tiny_store, tmp_path, monkeypatch,
     assert not runs.open(folder).complete
     with pytest.raises(DataError, match="continues"):
         _ = runs.open(folder).provenance
-    monkeypatch.setattr(training._State, "save", save)
+    monkeypatch.setattr(fitting._State, "save", save)
     resumed = training.train(tiny_store, run.config, out=tmp_path, progress=False)
     assert (resumed.path / "weights.safetensors").read_bytes() == (run.path / "weights.safetensors").read_bytes()
     assert resumed.history["epoch"].tolist() == [1, 2, 3]
@@ -102,9 +105,9 @@ def test_early_stopping_keeps_the_best_epoch():
     net = models.module("cnn").build(config, (8, 4), (2, 2))
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((40, 8, 4), np.float32), rng.standard_normal((40, 2, 2), np.float32)
-    history = training.fit(
+    history = fitting.fit(
         net, lambda i: (x[i], y[i]), np.arange(30), validation=np.arange(30, 40), settings=config, seed=0,
-        compute=training.Compute.choose("cpu", "float32"), progress=False,
+        compute=fitting.Compute.choose("cpu", "float32"), progress=False,
     )  # fmt: skip
     losses = [row["validation_loss"] for row in history]
     best = int(np.argmin(losses))
@@ -117,14 +120,19 @@ def test_early_stopping_keeps_the_best_epoch():
 def test_statistics_come_from_training_windows_only(tiny_store):
     config = models.config("cnn", "eeg2mel-stable", width=1, units=4)
     windows = windowing.windows(tiny_store)
+    split = splits.split(windows.table, "repeat")
+    held_out = np.setdiff1d(np.arange(len(windows)), split.train)
     fitted = []
     for poison in (0.0, 1e6):
         net = models.module("cnn").build(config, windows.in_shape, windows.out_shape)
         eeg = np.array(windows.eeg)
-        eeg[100:] += poison  # windows that are not in the training side
-        training.fit_statistics(net, lambda i, eeg=eeg: (eeg[i], windows.target(i)), np.arange(100))
+        eeg[held_out] += poison
+        pictures = lambda rows, eeg=eeg: eeg[split.train[rows]]  # noqa: E731
+        fitting.fit_statistics(net, sides.training_view(windows, split, pictures=pictures))
         fitted.append(net.scaling.mean.clone())
     assert torch.equal(*fitted)
+    with pytest.raises(ParameterError, match="expected a TrainingView .*found Windows"):
+        fitting.fit_statistics(net, windows)
 
 
 def test_classifier_trains_on_eeg(tiny_store, tmp_path):
@@ -150,7 +158,7 @@ def test_bad_settings_are_refused_before_work(tiny_store, tmp_path):
     with pytest.raises(ParameterError, match="unknown eeg"):
         configure(tiny_store, eeg="wavelet")
     with pytest.raises(ParameterError, match="unknown device 'tpu9'"):
-        training.Compute.choose("tpu9")
+        fitting.Compute.choose("tpu9")
 
 
 def test_opening_what_is_no_run(run, tmp_path):
@@ -171,6 +179,29 @@ def test_another_store_is_refused(run, tmp_path):
     other = make_tiny_store(tmp_path / "other", n_subjects=2, n_songs=1, seconds=12)
     with pytest.raises(DataError, match="other data"):
         run.store(other)
+
+
+def test_the_model_says_which_features_it_needs(tiny_store):
+    plain = training.configure(tiny_store, model="cnn")["features"]
+    assert plain["eeg"] == "periodogram"
+    assert not {"band", "context"} & set(plain)
+    ridge = training.configure(tiny_store, model="ridge", settings={"tmax": 0.2, "band": [1, 9]})["features"]
+    assert (ridge["eeg"], ridge["band"], ridge["context"]) == ("raw", [1.0, 9.0], 0.2)
+    with pytest.raises(ParameterError, match="ridge decodes raw EEG at lags; found eeg='welch'"):
+        training.configure(tiny_store, model="ridge", eeg="welch")
+    with pytest.raises(ParameterError, match="no setting 'epochs'; known are width, band"):
+        training.configure(tiny_store, model="ridge", settings={"epochs": 3})
+
+
+def test_a_split_has_the_gap_that_the_features_need(tiny_store, tmp_path):
+    config = training.configure(tiny_store, model="ridge", preset="fast", split="blocked:25")
+    run = training.train(tiny_store, config, out=tmp_path, progress=False)
+    windows = run.windows(tiny_store)
+    split = run.split(windows)
+    assert split.gap == windowing.gap(windows.settings) == run.provenance["gap_s"] == 2.1
+    second = windows.table["second"].to_numpy()
+    assert second[split.test].min() - second[split.train].max() >= 1 + 2.1
+    assert runs.split(configure(tiny_store), windowing.windows(tiny_store)).gap == 1
 
 
 def test_configs_are_json(tiny_store):

@@ -99,3 +99,104 @@ def test_mixed_rates_are_refused(tmp_path):
     opened = _store_with(tmp_path / "s", sfreq=250.0)
     with pytest.raises(DataError, match="125 Hz, 250 Hz"):
         windowing.windows(opened)
+
+
+def in_order(path, tiny_store, order):
+    """The recordings of the tiny store, ingested in another order, with a second listener's names before the first's."""
+    from eegviz import store
+
+    rows = tiny_store.recordings.set_index("recording")
+    with store.create(path, dataset="own", title="", licence="", citation="") as writer:
+        for recording in order:
+            row = rows.loc[recording]
+            if not writer.has_stimulus(row["stimulus"]):
+                writer.add_stimulus(row["stimulus"], tiny_store.audio(row["stimulus"])[0], sr=22050)
+            writer.add_recording(
+                recording, tiny_store.eeg(recording), subject=row["subject"], stimulus=row["stimulus"], sfreq=125.0,
+                repeat=int(row["repeat"]), session=row["session"], ch_names=tiny_store.ch_names(recording),
+            )  # fmt: skip
+    return store.open(path)
+
+
+@pytest.fixture(scope="module")
+def orders(tiny_store, tmp_path_factory):
+    names = tiny_store.recordings["recording"].tolist()
+    folder = tmp_path_factory.mktemp("orders")
+    return [in_order(folder / str(i), tiny_store, o) for i, o in enumerate((names, names[5:] + names[:5][::-1]))]
+
+
+@pytest.mark.parametrize(("model", "options"), [("ridge", {}), ("cnn", {"settings": {"epochs": 1, "width": 1}})])
+def test_nothing_depends_on_the_order_of_recordings(orders, model, options, tmp_path):
+    from eegviz import training
+
+    made = []
+    for opened in orders:
+        config = training.configure(opened, model=model, preset="fast", split="repeat", precision="float32", **options)
+        run = training.train(opened, config, out=tmp_path, progress=False)
+        windows = run.windows(opened)
+        made.append((windows, run.split(windows), run.predictions))
+    (one, split, predictions), (other, split_too, predictions_too) = made
+    assert orders[0].recordings["recording"].tolist() != orders[1].recordings["recording"].tolist()
+    assert one.table.equals(other.table)
+    assert np.array_equal(one.eeg, other.eeg)
+    assert all(np.array_equal(getattr(split, p), getattr(split_too, p)) for p in ("train", "validation", "test"))
+    assert np.array_equal(predictions, predictions_too)
+
+
+def test_band_and_context_make_filtered_longer_pictures(tiny_store):
+    windows = windowing.windows(tiny_store, eeg="raw", band=(0.5, 15), context=0.4)
+    assert windows.in_shape == (175, 8)
+    assert windows.settings["band"] == [0.5, 15.0]
+    row = windows.table.iloc[3]
+    whole = features.bandpass(tiny_store.eeg(row["recording"]), band=(0.5, 15), sfreq=125.0) * np.float32(1e6)
+    np.testing.assert_allclose(windows.eeg[3], whole[:, 375 : 375 + 175].T, rtol=1e-5, atol=1e-6)
+    last = int(np.flatnonzero(windows.table["second"] == 19)[0])
+    assert (windows.eeg[last][125:] == 0).all()
+    assert (windows.eeg[last][:125] != 0).any()
+    plain = windowing.windows(tiny_store, eeg="raw")
+    assert not {"band", "context"} & set(plain.settings)
+    assert plain.in_shape == (125, 8)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"eeg": "periodogram", "band": (1, 9)}, "belong to raw EEG; found eeg='periodogram'"),
+        ({"eeg": "welch", "context": 0.4}, "belong to raw EEG"),
+        ({"band": (0, 9)}, "0 < low < high < 62.5 Hz"),
+        ({"band": (9, 1)}, "0 < low < high"),
+        ({"band": (1, 70)}, "half the sampling rate of 125 Hz"),
+        ({"band": 5}, "two frequencies in hertz"),
+        ({"context": -1}, "0 or more; found -1"),
+    ],
+)
+def test_bands_and_contexts_that_cannot_be(tiny_store, options, message):
+    with pytest.raises(ParameterError, match=message):
+        windowing.windows(tiny_store, **{"eeg": "raw"} | options)
+
+
+def test_any_signal_makes_the_pictures_of_its_recording(tiny_store):
+    windows = windowing.windows(tiny_store, eeg="raw", band=(1, 12), context=0.2)
+    recording = windows.table["recording"].iloc[0]
+    row, seconds = tiny_store.row(recording), [4, 2, 19]
+    volts = windowing.signal(tiny_store, recording)
+    made = windowing.recording_pictures(volts, row, seconds, windows.settings)
+    assert np.array_equal(made, windows.pictures([4, 2, 19]))
+    silent = windowing.recording_pictures(np.zeros_like(volts), row, seconds, windows.settings)
+    assert silent.shape == made.shape
+    assert not silent.any()
+    with pytest.raises(ParameterError, match="second 20 does not lie in the signal, which holds 20 s from second 0"):
+        windowing.recording_pictures(volts, row, [20], windows.settings)
+
+
+@pytest.mark.parametrize("sfreq", [64.0, 125.0, 512.0])
+def test_the_filter_has_settled_within_the_gap(sfreq):
+    band = (0.5, 15)
+    seconds = features.settling(band, sfreq=sfreq)
+    impulse = np.zeros((1, int(20 * sfreq)))
+    impulse[0, impulse.size // 2] = 1
+    response = np.abs(features.bandpass(impulse, band=band, sfreq=sfreq)[0])
+    time = np.abs(np.arange(impulse.size) - impulse.size // 2) / sfreq
+    assert response[time > seconds + 1e-9].max() < 0.01 * response.max()
+    assert 0.6 < seconds < 0.8
+    assert windowing.gap({"sfreq": sfreq, "band": band, "context": 0.4}) == 2.1

@@ -1,9 +1,11 @@
 """The registry of models, by name.
 
 A model module has a pydantic ``Config`` (every knob with its published value or a comment that it is our choice),
-``PRESETS`` (named settings that tests pin to the papers), ``TASK`` (``"regression"`` or ``"classification"``) and
-``build(config, in_shape, out_shape) -> torch.nn.Module``. The module that it builds has ``fit_input`` and
-``fit_output`` (statistics, of training windows only), ``forward`` and ``loss``.
+``PRESETS`` (named settings that tests pin to the papers), ``TASK`` (``"regression"`` or ``"classification"``), ``EEG``
+(the kind of EEG features it takes by default), ``features(config)`` (what else its pictures must hold: band, context),
+``for_features(config, eeg)`` (the settings that fit a kind of EEG, or a refusal) and
+``build(config, in_shape, out_shape) -> torch.nn.Module``. The module that it builds has ``forward`` and either
+``fit_input``, ``fit_output`` (statistics of training windows) and ``loss``, or a closed-form ``solve(view, seed=…)``.
 """
 
 from __future__ import annotations
@@ -14,7 +16,11 @@ from pydantic import ValidationError
 
 from eegviz.errors import MissingDependencyError, ParameterError
 
-_MODULES = {"cnn": "eegviz.models.cnn", "classifier": "eegviz.models.classifier"}
+_MODULES = {
+    "ridge": "eegviz.models.ridge",
+    "cnn": "eegviz.models.cnn",
+    "classifier": "eegviz.models.classifier",
+}
 MODELS = tuple(_MODULES)
 
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from eegviz.models.layers import ACTIVATIONS, InputScaling, SameConv2d, he_uniform, l2_penalty
 
+EEG = "periodogram"
 TASK = "classification"
 
 
@@ -79,6 +80,11 @@ class Classifier(nn.Module):
 def build(config, in_shape, out_shape):
     """A `Classifier` for pictures of `in_shape`; `out_shape` is ``(n_classes,)``."""
     return Classifier(config, in_shape, out_shape[0])
+
+
+def features(config):
+    """What the EEG pictures must hold beside their second: nothing."""
+    return {}
 
 
 def for_features(config, eeg):

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from eegviz.models.layers import ACTIVATIONS, InputScaling, SameConv2d, he_uniform, l2_penalty
 
+EEG = "periodogram"
 TASK = "regression"
 
 
@@ -126,6 +127,11 @@ class Regressor(nn.Module):
 def build(config, in_shape, out_shape):
     """A `Regressor` for EEG pictures of `in_shape` and spectrograms of `out_shape`."""
     return Regressor(config, in_shape, out_shape)
+
+
+def features(config):
+    """What the EEG pictures must hold beside their second: nothing."""
+    return {}
 
 
 def for_features(config, eeg):

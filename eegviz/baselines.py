@@ -1,0 +1,156 @@
+"""What a score must be read beside: answers without EEG, with the true music, and from the recording's fingerprint.
+
+Three groups, never to be mixed:
+
+- **no EEG** (from training windows only): the mean picture, the mean of the song, the song's constant spectrum, a random
+  training second of the song. A decoder that uses the brain must beat them.
+- **stimulus oracle** (uses the true test music): the previous second, and the *ceiling*, the true picture through the
+  same inversion to sound and back. No decoder is expected to reach them.
+- **fingerprint** (uses EEG, not music): a classifier that tells recordings apart by the power of their channels and
+  answers with the song of the recording. It shows how far gain and electrodes alone go under a split.
+
+What a split cannot define is absent and prints n/a: an unseen song has no mean in the training.
+
+Functions and classes: `NoEEG`, `Fingerprint` (both fitted on a `TrainingView`), `no_eeg`, `previous_second`, `ceiling`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from eegviz import features, inversion, sides
+
+NO_EEG = ("mean picture", "song mean", "song spectrum", "random second")
+ORACLE = ("previous second", "ceiling")
+CEILING_SECONDS = 8  # seconds of each song that go through the inversion, at most (our choice: it takes 30 ms each)
+_FLOOR = 1e-12  # µV² or µV²/Hz, so that a silent channel has a logarithm
+
+
+class NoEEG:
+    """Pictures that never saw EEG, fitted on training windows.
+
+    Parameters
+    ----------
+    view : TrainingView
+        Targets are the true pictures.
+    seed : int
+        Of the random seconds.
+
+    Attributes
+    ----------
+    mean : np.ndarray [shape=(n_frames, n_bins)]
+        Of all training windows.
+    songs : dict of str to np.ndarray [shape=(n_frames, n_bins)]
+        Mean of each training song.
+    """
+
+    def __init__(self, view, *, seed=0):
+        self._view = sides.only_training(view, "a mean picture")
+        self._seed = seed
+        names, song = np.unique(view.table["stimulus"].to_numpy(str), return_inverse=True)
+        totals, counts = 0.0, np.bincount(song)
+        for block in view.blocks():
+            targets = view.targets(block)
+            totals = totals + np.stack([targets[song[block] == i].sum(0, dtype=float) for i in range(len(names))])
+        self.mean = (totals.sum(0) / len(view)).astype(np.float32)
+        self.songs = {n: (totals[i] / counts[i]).astype(np.float32) for i, n in enumerate(names)}
+        self._rows = {n: np.flatnonzero(song == i) for i, n in enumerate(names)}
+
+    def pictures(self, song, n):
+        """Answers for `n` windows of a song: a dict of ``(n, n_frames, n_bins)``, read only where they are constant."""
+        result = {"mean picture": np.broadcast_to(self.mean, (n, *self.mean.shape))}
+        if song in self.songs:
+            mean = self.songs[song]
+            result["song mean"] = np.broadcast_to(mean, (n, *mean.shape))
+            result["song spectrum"] = np.broadcast_to(mean.mean(0), (n, *mean.shape))
+            rng = np.random.default_rng([self._seed, *song.encode()])
+            result["random second"] = self._view.targets(rng.choice(self._rows[song], n))
+        return result
+
+
+def no_eeg(windows, split, *, seed=0):
+    """The answers without EEG for all test windows at once: a dict of ``(n_test, n_frames, n_bins)``.
+
+    For notebooks: in memory, and only those that exist for every test song.
+    """
+    fitted = NoEEG(sides.training_view(windows, split), seed=seed)
+    songs = windows.table["stimulus"].to_numpy(str)[split.test]
+    result = {}
+    for song in np.unique(songs):
+        here = songs == song
+        for name, pictures in fitted.pictures(song, int(here.sum())).items():
+            result.setdefault(name, np.full((len(songs), *fitted.mean.shape), np.nan, np.float32))[here] = pictures
+    return {name: pictures for name, pictures in result.items() if np.isfinite(pictures).all()}
+
+
+class Fingerprint:
+    """A classifier of recordings by the logarithmic power of their channels: what the amplifier and the skin tell.
+
+    Linear discriminant analysis with a shrunk covariance (scikit-learn), from training windows.
+
+    Parameters
+    ----------
+    view : TrainingView
+        Pictures are EEG pictures.
+    kind : str
+        EEG features of the pictures, see `eegviz.features.EEG_KINDS`.
+    """
+
+    def __init__(self, view, *, kind):
+        from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+        sides.only_training(view, "the fingerprint classifier")
+        self._kind = kind
+        recordings = view.table["recording"].to_numpy(str)
+        self._song = dict(zip(recordings, view.table["stimulus"].to_numpy(str), strict=True))
+        self._only = recordings[0] if len(self._song) == 1 else None
+        if self._only is None:
+            power = np.concatenate([log_power(view.pictures(block), kind) for block in view.blocks()])
+            self._classifier = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(power, recordings)
+
+    def songs(self, pictures):
+        """Song of the recording that each EEG picture is most like: array of n names."""
+        if self._only is not None:
+            return np.full(len(pictures), self._song[self._only])
+        named = self._classifier.predict(log_power(pictures, self._kind))
+        return np.array([self._song[recording] for recording in named])
+
+
+def log_power(pictures, kind):
+    """Natural logarithm of each channel's power in each picture: ``(n, n_channels)``."""
+    power = pictures.var(1) if kind == "raw" else pictures.mean(1)
+    return np.log(power + _FLOOR)
+
+
+def previous_second(windows, song, seconds):
+    """The true pictures of the seconds before (of second 1 for second 0): ``(n, n_frames, n_bins)``."""
+    seconds = np.asarray(seconds)
+    return windows.picture(song, np.where(seconds > 0, seconds - 1, min(1, len(windows.sounds[song]) - 1)))
+
+
+def ceiling(windows, song, seconds, *, seed=0):
+    """True pictures through the same inversion: to sound, and back to pictures.
+
+    Parameters
+    ----------
+    windows : Windows
+    song : str
+    seconds : array of int
+        Test seconds of the song; `CEILING_SECONDS` neighbours from their middle are taken, or all when they are fewer.
+
+    Returns
+    -------
+    seconds : np.ndarray [shape=(n,)]
+        Those taken.
+    pictures : np.ndarray [shape=(n, n_frames, n_bins)]
+    """
+    seconds = np.unique(seconds)
+    first = max(0, (len(seconds) - CEILING_SECONDS) // 2)
+    taken = seconds[first : first + CEILING_SECONDS]
+    settings = windows.settings
+    kind, base = settings["audio"], settings["audio"].removesuffix("-db")
+    level = {"ref_db": features.ref_db_of(settings["ref_db"], song), "max_db": settings["max_db"]}
+    sound = inversion.reconstruct(windows.picture(song, taken), audio=kind, seed=seed, **level)
+    power = features.spectrogram(sound.reshape(len(taken), -1), kind=base)
+    again = features.to_db(power) if kind.endswith("-db") else power
+    return taken, features.normalise(again, kind=kind, **level).astype(np.float32)

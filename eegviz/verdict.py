@@ -1,0 +1,285 @@
+"""The verdict on a run: one of three sentences, by a fixed rule, with the reasons; and the table that is printed.
+
+Rule, on the primary metric (within-song retrieval of centred predictions; accuracy for a classifier of songs):
+
+- *This split cannot tell*: on random, interleaved and blocked splits, always. Neighbouring seconds and the recording
+  itself are on both sides there.
+- *The EEG contributed*: on a split that separates song from recording, when all of it holds: permutation p < .05; the
+  95 % interval lies above chance; and above the best answer without EEG; and the score is gone when the EEG is shuffled
+  within the song (its interval reaches down to chance).
+- *No evidence that the EEG contributed*: otherwise on such a split.
+
+Functions: `decide`, `describe` (the printed table), `sentence`, `beside_baselines`, `ladder` (the primary score and all that
+stands beside it), `overview` (several runs in one table).
+"""
+
+from __future__ import annotations
+
+import textwrap
+
+from eegviz.baselines import NO_EEG, ORACLE
+from eegviz.controls import CONTROLS
+
+CONTRIBUTED = "The EEG contributed"
+NO_EVIDENCE = "No evidence that the EEG contributed"
+CANNOT_TELL = "This split cannot tell"
+ALPHA = 0.05
+JUDGES = {"retrieval": "shuffled", "accuracy": "noise EEG"}  # the control that must be gone, by primary metric
+WIDTH = 76  # columns of printed tables: what a page of the report shows without scrolling
+
+
+def decide(row, controls, *, can_separate, label) -> dict:
+    """The verdict from the primary row.
+
+    Parameters
+    ----------
+    row : dict
+        Of the primary metric: score, low, chance, p, baselines.
+    controls : list of dict
+        The primary score under each control: name, score, low, high, note. That of `JUDGES` must be gone.
+    can_separate : bool
+    label : str
+        Of the split.
+
+    Returns
+    -------
+    dict
+        ``sentence`` (one of three) and ``reasons``, a list of ``{"holds": bool, "text": str}``.
+    """
+    if not can_separate:
+        text = f"the split {label}: neighbouring seconds, and the recording itself, are on both sides"
+        return {"sentence": CANNOT_TELL, "reasons": [{"holds": False, "text": text}]}
+    if row["score"] is None:
+        text = f"{row['metric']} is not defined here: {row['note']}"
+        return {"sentence": NO_EVIDENCE, "reasons": [{"holds": False, "text": text}]}
+    low, chance, p = row["low"], row["chance"], row["p"]
+    if low is None:
+        text = f"no interval can be given over {row['unit']}"
+        return {"sentence": NO_EVIDENCE, "reasons": [_reason(False, text)]}
+    interval = f"interval [{low:.3f}, {row['high']:.3f}]"
+    reasons = [
+        _reason(
+            p is not None and p < ALPHA,
+            f"permutation p = {p_value(p)} ({row['p_unit']})"
+            if p is not None
+            else f"no permutation p: {row['p_unit']}",
+        ),
+        _reason(low > chance, f"{interval} over {row['unit']}; chance {chance:.3f}"),
+    ]
+    blind = {k: v for k, v in row["baselines"].items() if v is not None}
+    if blind:
+        best = max(blind, key=blind.get)
+        reasons.append(_reason(low > blind[best], f"best answer without EEG: {best}, {blind[best]:.3f}"))
+    control = next(one for one in controls if one["name"] == JUDGES[row["metric"]])
+    if control["score"] is None:
+        reasons.append(_reason(False, f"no control with {control['name'].removesuffix(' EEG')} EEG: {control['note']}"))
+    else:
+        gone = control["low"] is not None and control["low"] <= chance
+        reasons.append(
+            _reason(
+                gone,
+                f"{control['name'].removesuffix(' EEG')} EEG: {control['score']:.3f} [{number(control['low'])}, {number(control['high'])}], "
+                f"{'gone' if gone else 'not gone'}",
+            )
+        )
+    holds = all(reason["holds"] for reason in reasons)
+    return {"sentence": CONTRIBUTED if holds else NO_EVIDENCE, "reasons": reasons}
+
+
+def describe(result, *, brief=False) -> str:
+    """The verdict table in plain text: verdict and reasons, scores, baselines, controls, time shift, what is shared.
+
+    Parameters
+    ----------
+    result : dict
+        Of `eegviz.evaluation.evaluate`.
+    brief : bool
+        Verdict, reasons and scores only.
+    """
+    split = result["split"]
+    listeners = f"{split['n_listeners']} listener{'s' if split['n_listeners'] != 1 else ''}"
+    parts = [
+        _wrapped(f"{result['name']}{'  [simulated data]' if result['simulated'] else ''}"),
+        _wrapped(f"split {split['spec']}: {split['label']}"),
+        f"train {split['n_train']}, validation {split['n_validation']}, test {split['n_test']} windows of {listeners}",
+        "",
+        f"VERDICT: {result['verdict']}.",
+        *(_wrapped(f"[{'x' if r['holds'] else ' '}] {r['text']}", "    ") for r in result["reasons"]),
+        "",
+        *_scores(result["metrics"]),
+    ]
+    if brief:
+        return "\n".join(parts)
+    parts += [
+        "",
+        "Without EEG (from training data only):",
+        *_columns(result["metrics"], [(name, "baselines", name) for name in NO_EEG], 15),
+        "",
+        "Stimulus oracle (the true music; no decoder has it), fingerprint (EEG, no",
+        "music) and a linear decoder of the same windows:",
+        *_columns(
+            result["metrics"],
+            [(name, "oracle", name) for name in ORACLE]
+            + [(name, "beside", name) for name in ("fingerprint", "linear decoder")],
+            15,
+        ),
+    ]
+    if any(row["controls"] for row in result["metrics"]):
+        parts += [
+            "",
+            "Controls: the same weights, other EEG:",
+            *_columns(result["metrics"], [(name.partition(" ")[0], "controls", name) for name in CONTROLS], 10),
+            *(
+                _wrapped(f"{c['name']} is n/a: {c['note']}", "    ")
+                for c in result["controls"]
+                if c["score"] is None and c["note"]
+            ),
+        ]
+    if any(shift["score"] is not None for shift in result["shifts"]):
+        parts += [
+            "",
+            f"EEG shifted against the sound by seconds: {result['metrics'][0]['metric']}",
+            *_shifts(result["shifts"]),
+        ]
+    parts += ["", *_notes(result)]
+    return "\n".join(parts)
+
+
+def sentence(result) -> str:
+    """The verdict and the primary score in one sentence: what, on which split, how sure, on which side of chance."""
+    row, split = result["metrics"][0], result["split"]
+    if row["score"] is None:
+        return f"{result['verdict']}: {row['metric']} is not defined on split {split['spec']}: {row['note']}."
+    where = "includes" if row["low"] <= row["chance"] <= row["high"] else (
+        "lies above" if row["low"] > row["chance"] else "lies below"
+    )  # fmt: skip
+    p = "" if row["p"] is None else f"; p = {p_value(row['p'])}"
+    return (
+        f"{result['verdict']}: {row['metric']} {row['score']:.3f}, 95 % interval [{row['low']:.3f}, {row['high']:.3f}] "
+        f"over {row['unit']}, which {where} chance ({row['chance']:.3f}){p}; n = {row['n']} windows; split "
+        f"{split['spec']} ({split['label']}){'; simulated data' if result['simulated'] else ''}."
+    )
+
+
+def beside_baselines(result) -> str:
+    """Which picture scores are better than the mean picture of the true song (else of all songs), in one sentence."""
+    better, worse = [], []
+    rows = [row for row in result["metrics"] if row["metric"] in _LIKENESS and row["score"] is not None]
+    against = "song mean" if rows and "song mean" in rows[0]["baselines"] else "mean picture"
+    for row in rows:
+        if against not in row["baselines"]:
+            continue
+        gain = row["score"] - row["baselines"][against]
+        is_better = gain < 0 if row["better"] == "low" else gain > 0
+        (better if is_better else worse).append(f"{row['metric']} {row['score']:.3f} ({row['baselines'][against]:.3f})")
+    return (
+        f"Better than the {against} without EEG (in brackets): {', '.join(better) or 'nothing'}; "
+        f"not better: {', '.join(worse) or 'nothing'}."
+    )
+
+
+def ladder(result) -> list:
+    """The primary score and what stands beside it, as rows ``(name, score, low, high)`` for `eegviz.plots.intervals`.
+
+    Answers without EEG and of the oracle have no interval; what is not defined is left out.
+    """
+    row = result["metrics"][0]
+    rows = [("this run", row["score"], row["low"], row["high"])]
+    rows += [
+        (f"{c['name']} EEG".replace("EEG EEG", "EEG"), c["score"], c["low"], c["high"]) for c in result["controls"]
+    ]
+    beside = row["beside"] | {f"{name} (no EEG)": score for name, score in row["baselines"].items()}
+    rows += [(name, score, None, None) for name, score in (beside | row["oracle"]).items()]
+    return [one for one in rows if one[1] is not None]
+
+
+def overview(results) -> list:
+    """Several results as rows for one table: split, model, score, interval, p, best answer without EEG, verdict."""
+    rows = []
+    for result in results:
+        row = result["metrics"][0]
+        cosine = next((r for r in result["metrics"] if r["metric"] == "cosine"), None)
+        rows.append(
+            {
+                "split": result["split"]["spec"],
+                "model": result["name"].partition(" ")[0],
+                row["metric"]: row["score"],
+                "95 % interval": "n/a" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}",
+                "p": p_value(row["p"]),
+                "cosine": cosine and cosine["score"],
+                "song mean's": cosine and cosine["baselines"].get("song mean"),
+                "n": row["n"],
+                "listeners": result["split"]["n_listeners"],
+                "verdict": result["verdict"],
+            }
+        )
+    return rows
+
+
+_LIKENESS = ("cosine", "correlation", "SSI", "PSNR", "MSE")
+
+
+def p_value(p) -> str:
+    """``0.000999`` → ``.001``; what is not defined prints n/a."""
+    return "n/a" if p is None else f"{p:.3f}".removeprefix("0") if p >= 0.001 else "<.001"
+
+
+def _reason(holds, text):
+    return {"holds": bool(holds), "text": text}
+
+
+def _scores(rows):
+    lines = [
+        f"{'metric':<14}{'score':>7}{'95 % interval':>14}{'chance':>7}{'no EEG':>7}{'shuffled':>9}{'ceiling':>8}{'p':>6}{'n':>5}"
+    ]
+    for row in rows:
+        interval = "n/a" if row["low"] is None else f"{row['low']:.3f}–{row['high']:.3f}"
+        blind = [value for value in row["baselines"].values() if value is not None]
+        best = None if not blind else (min if row["better"] == "low" else max)(blind)
+        lines.append(
+            f"{row['metric']:<14}{number(row['score']):>7}{interval:>14}{number(row['chance']):>7}{number(best):>7}"
+            f"{number(row['controls'].get('shuffled')):>9}{number(row['oracle'].get('ceiling')):>8}{p_value(row['p']):>6}"
+            f"{row['n']:>5}"
+        )
+    return lines
+
+
+def _columns(rows, columns, width):
+    head = f"{'metric':<14}" + "".join(f"{name:>{width}}" for name, _, _ in columns)
+    lines = [head.rstrip()]
+    for row in rows:
+        values = [number(row[group].get(key)) for _, group, key in columns]
+        if set(values) != {"n/a"}:
+            lines.append(f"{row['metric']:<14}" + "".join(f"{value:>{width}}" for value in values))
+    return lines
+
+
+def _shifts(shifts):
+    return [
+        f"{'seconds':<14}" + "".join(f"{s['seconds']:>+6d}" for s in shifts),
+        f"{'score':<14}" + "".join(f"{number(s['score'])[:5]:>6}" for s in shifts),
+        f"{'n':<14}" + "".join(f"{s['n']:>6}" for s in shifts),
+    ]
+
+
+def _notes(result):
+    rows = result["metrics"]
+    units = sorted({row["unit"] for row in rows if row["unit"]})
+    tested = sorted({row["p_unit"] for row in rows if row["p"] is not None})
+    lines = [f"interval: bootstrap over {'; '.join(units)}" if units else "interval: n/a"]
+    lines += [f"p: permutation of {text}" for text in tested]
+    lines += ["no EEG: the best of the four answers without EEG; shuffled: EEG of other seconds of the recording"]
+    lines += [f"{row['metric']}: {row['definition']}" for row in rows]
+    lines += [f"{row['metric']} is n/a: {row['note']}" for row in rows if row["note"] and row["score"] is None]
+    lines += [f"{row['metric']}: {row['note']}" for row in rows if row["note"] and row["score"] is not None]
+    lines += ["Shared between the sides:", *result["audit"]["text"]]
+    return [_wrapped(line, "    ") for line in lines]
+
+
+def _wrapped(text, indent=""):
+    return "\n".join(textwrap.wrap(text, WIDTH, subsequent_indent=indent))
+
+
+def number(value) -> str:
+    """Three decimals, or n/a."""
+    return "n/a" if value is None else f"{value:.3f}"
