@@ -13,6 +13,8 @@ seeds).
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
 
@@ -21,7 +23,6 @@ from eegviz import verdict as verdicts
 from eegviz.errors import DataError, ParameterError
 
 FORMAT = 2  # raise when the meaning of metrics.json changes
-LINEAR = "ridge"
 
 
 def evaluate(run: runs.Run, *, store=None, windows=None, force=False):
@@ -52,22 +53,31 @@ def evaluate(run: runs.Run, *, store=None, windows=None, force=False):
 
     Notes
     -----
-    The linear decoder (`eegviz.models.ridge`) of the same windows and split is trained, scored and kept beside the run,
-    once for all runs that share them.
+    The linear decoder (`eegviz.models.ridge`) of the same windows and split stands beside the run, in a folder of its own;
+    `eegviz.training.train` makes it, once for all runs that share it.
     """
     path = run.path / "metrics.json"
     if path.exists() and not force and run.metrics.get("format") == FORMAT:
         return run.metrics
     opened = run.store() if store is None else store
     windows = run.windows(opened) if windows is None else windows
-    split = run.split(windows)
-    table = windows.table.iloc[split.test].reset_index(drop=True)
-    _check_predictions(run, table)
-    job = scoring.Job(run, opened, windows, split, table)
+    job = _job(run, opened, windows)
+    split, table = job.split, job.table
     is_classifier = models.module(run.config["model"]["name"]).TASK == "classification"
-    scored = scoring.score_classifier(job) if is_classifier else scoring.score_regressor(job)
-    if not is_classifier and run.config["model"]["name"] != LINEAR:
-        _beside(scored.rows, evaluate(linear_decoder(run, opened), store=opened))
+    theirs, why = {}, ""
+    if is_classifier:
+        scored = scoring.score_classifier(job)
+    else:
+        with ThreadPoolExecutor(1) as pool:  # the linear decoder beside it, at the same time
+            linear = pool.submit(linear_scores, run, opened) if run.config["model"]["name"] != training.LINEAR else None
+            scored = scoring.score_regressor(job)
+        try:
+            theirs = linear.result() if linear else {}
+        except ParameterError as error:
+            why = str(error)
+        if linear:
+            for row in scored.rows:
+                row["beside"]["linear decoder"] = theirs.get(row["metric"])
     decided = verdicts.decide(scored.rows[0], scored.controls, can_separate=bool(split.can_separate), label=split.label)
     result = {
         "format": FORMAT,
@@ -90,6 +100,7 @@ def evaluate(run: runs.Run, *, store=None, windows=None, force=False):
         "metrics": scored.rows,
         "controls": scored.controls,
         "shifts": scored.shifts,
+        "no_linear_decoder": why,
         "audit": audit.audit(windows.table, split).to_dict(),
     }
     table.assign(**scored.columns).to_csv(run.path / "scores.csv", index=False)
@@ -98,13 +109,16 @@ def evaluate(run: runs.Run, *, store=None, windows=None, force=False):
     return result
 
 
-def linear_decoder(run: runs.Run, opened) -> runs.Run:
-    """The linear decoder of the same windows, split and pictures as `run`, trained beside it where it is not there."""
-    asked = run.config["features"]
-    features = {k: asked[k] for k in ("audio", "condition", "tmin", "tmax", "ref_db", "max_db")}
-    split = {"split": run.config["split"]["spec"], "split_seed": run.config["split"]["seed"]}
-    config = training.configure(opened, model=LINEAR, classifier=run.config["classifier"], **features, **split)
-    return training.train(opened, config, out=run.path.parent, progress=False)
+def linear_scores(run: runs.Run, opened) -> dict:
+    """Scores of the linear decoder of the same windows, split and pictures as `run`: by metric.
+
+    Read from its evaluation where it has one; else the same scores, without all that stands beside them there.
+    """
+    config = training.linear_config(opened, run.config)
+    linear = training.train(opened, config, out=run.path.parent, progress=False)
+    if (linear.path / "metrics.json").exists() and linear.metrics.get("format") == FORMAT:
+        return {row["metric"]: row["score"] for row in linear.metrics["metrics"]}
+    return scoring.own_scores(_job(linear, opened, linear.windows(opened)))
 
 
 def primary(result):
@@ -227,11 +241,11 @@ _GROUPS = ("baselines", "oracle", "beside", "controls")
 _NAMED = {"song accuracy": "song accuracy", "accuracy": "accuracy", "kappa": "song accuracy"}
 
 
-def _beside(rows, linear):
-    """Write the linear decoder's score into each row."""
-    theirs = {row["metric"]: row["score"] for row in linear["metrics"]}
-    for row in rows:
-        row["beside"]["linear decoder"] = theirs.get(row["metric"])
+def _job(run, opened, windows):
+    split = run.split(windows)
+    table = windows.table.iloc[split.test].reset_index(drop=True)
+    _check_predictions(run, table)
+    return scoring.Job(run, opened, windows, split, table)
 
 
 def _check_predictions(run, table):

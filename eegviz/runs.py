@@ -162,7 +162,7 @@ def find(folder, **wanted) -> list[Run]:
 
 
 def compare(found) -> pd.DataFrame:
-    """A table of runs: what they are, and each metric's score with its interval."""
+    """A table of runs: what they are, their verdict and each metric's score; runs that were not evaluated have no scores."""
     rows = []
     for run in found:
         row = {
@@ -174,7 +174,9 @@ def compare(found) -> pd.DataFrame:
             "parameters": run.provenance["n_parameters"],
             "training_s": run.provenance["training_s"],
         }
-        rows.append(row | {m["metric"]: m["score"] for m in run.metrics["metrics"]})
+        if (run.path / "metrics.json").exists():
+            row |= {"verdict": run.metrics["verdict"]} | {m["metric"]: m["score"] for m in run.metrics["metrics"]}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 

@@ -3,13 +3,15 @@
 The run's predictions, the answers without EEG, the oracle, the fingerprint and the same weights with other EEG go through
 the same metrics, song by song, so that memory holds the pictures of one song.
 
-Functions: `score_regressor`, `score_classifier` (of a `Job`), `retrieval` (which second, for a table).
+Functions: `score_regressor`, `score_classifier`, `own_scores` (of a `Job`), `retrieval` (which second, for a table).
 """
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,7 @@ from eegviz.errors import DataError, ParameterError
 from eegviz.scorecard import MIN_SHARE, PICTURE, TOP, WHICH_SECOND
 from eegviz.store import Store
 
+THREADS = 2  # songs scored at a time
 BESIDE_VALUES = 4e6  # cells of pictures that each answer beside the run is scored on (our choice: 700 mel windows)
 
 
@@ -86,12 +89,18 @@ def score_regressor(job: Job) -> Scored:
     blind, fingerprint, namer = baselines.NoEEG(job.view), _fingerprint(job), grading.namer(job.run)
     if namer is not None and fingerprint is not None:
         values.named["fingerprint"] = fingerprint
-    for song, rows in job.songs.items():
-        _score_song(job, song, rows, which, blind, fingerprint, namer, values, notes)
+    job.substitute.zero(1)  # made once, before the songs are shared out
+    with ThreadPoolExecutor(min(THREADS, len(job.songs))) as pool:  # songs fill rows of their own: any order will do
+        tasks = [
+            pool.submit(_score_song, job, song, rows, which, blind, fingerprint, namer, values, notes)
+            for song, rows in job.songs.items()
+        ]
+        for task in tasks:
+            task.result()
     p = scorecard.p_values(
-        table, named=values.named.get(""), found=which and which.found, matched=which and which.matched,
-        observed={name: values.own(name) for name in PICTURE}, prediction=job.prediction, target=job.target,
-    )  # fmt: skip
+        table, named=values.named.get(""), found=which and which.found, matched=which and which.matched
+    )
+    p |= _picture_p(job, values)
     rows = [_second_row(name, values, table, which, p) for name in WHICH_SECOND]
     rows += scorecard.song_rows(values.named, table, p, "song accuracy")
     rows += [scorecard.row(name, values.own(name), table, p=p, beside=values.beside(name)) for name in PICTURE]
@@ -102,6 +111,20 @@ def score_regressor(job: Job) -> Scored:
         scorecard.control(name, values.get(name, "retrieval"), table, notes.get(name, "")) for name in controls.CONTROLS
     ]
     return Scored(rows, columns, shown, [] if which is None else _shifts(which, table))
+
+
+def own_scores(job: Job) -> dict:
+    """The scores of a run that predicts pictures, without anything beside them: by metric, None where not defined.
+
+    The same numbers as in the rows of `score_regressor`.
+    """
+    table, values = job.table, _Values(job.table)
+    which, namer = _Which.of(job.run.predictions, job.target, table), grading.namer(job.run)
+    for rows in job.songs.values():
+        _score_own(job, rows, which, namer, values)
+    rows = scorecard.song_rows(values.named, table, {}, "song accuracy")
+    rows += [scorecard.row(name, values.own(name), table) for name in (*WHICH_SECOND, *PICTURE)]
+    return {row["metric"]: row["score"] for row in rows}
 
 
 def score_classifier(job: Job) -> Scored:
@@ -149,15 +172,19 @@ class _Values:
     """Scores of windows by (name, metric), NaN where there is none; the run itself has the name ""."""
 
     def __init__(self, table):
-        self._n, self._values, self.named = len(table), {}, {}
+        self._n, self._values, self.named, self._lock = len(table), {}, {}, Lock()
         self._recordings = table["recording"].to_numpy(str)
 
     def add(self, name, rows, scores):
         for metric, values in scores.items():
-            self._values.setdefault((name, metric), np.full(self._n, np.nan))[rows] = values
+            with self._lock:
+                own = self._values.setdefault((name, metric), np.full(self._n, np.nan))
+            own[rows] = values
 
     def name(self, name, rows, songs):
-        self.named.setdefault(name, np.full(self._n, "", dtype=object))[rows] = songs
+        with self._lock:
+            own = self.named.setdefault(name, np.full(self._n, "", dtype=object))
+        own[rows] = songs
 
     def own(self, metric):
         return self._values.get(("", metric))
@@ -230,10 +257,21 @@ class _Which:
         return f"a song has {self.found.n_candidates.min()} test seconds only, fewer than {name.removeprefix('top-')}"
 
 
+def _score_own(job, rows, which, namer, values):
+    """Score the run itself on the test windows of one song; its predictions and the true pictures are returned."""
+    prediction, target = job.prediction(rows), job.target(rows)
+    values.add("", rows, _likeness(prediction, target))
+    if which is not None:
+        values.add("", rows, {k: v[rows] for k, v in which.scores().items()})
+    if namer is not None:
+        values.name("", rows, namer(prediction))
+    return prediction, target
+
+
 def _score_song(job, song, rows, which, blind, fingerprint, namer, values, notes):
     """Score the run and everything beside it on the test windows of one song."""
     mine = job.table.iloc[rows].reset_index(drop=True)
-    prediction, target = job.prediction(rows), job.target(rows)
+    prediction, target = _score_own(job, rows, which, namer, values)
     seconds, first, again = np.unique(mine["second"].to_numpy(), return_index=True, return_inverse=True)
 
     def name(who, where, pictures):
@@ -249,10 +287,6 @@ def _score_song(job, song, rows, which, blind, fingerprint, namer, values, notes
     def add_by_second(who, pictures):  # one answer a second, or one for all: compared once a second
         values.add(who, rows, {k: v[again] for k, v in _likeness(pictures[first], target[first]).items()})
 
-    values.add("", rows, _likeness(prediction, target))
-    if which is not None:
-        values.add("", rows, {k: v[rows] for k, v in which.scores().items()})
-    name("", rows, prediction)
     # one answer for all seconds of the song
     constant = {"zero EEG": job.substitute.zero(len(rows))} | blind.pictures(song, len(rows))
     for who, pictures in constant.items():
@@ -328,6 +362,18 @@ def _one_answer(n_candidates):
 def _labels(table):
     return {"recordings": table["recording"].to_numpy(str), "songs": table["stimulus"].to_numpy(str),
             "seconds": table["second"].to_numpy()}  # fmt: skip
+
+
+def _picture_p(job, values):
+    """p of the metrics of pictures, on the same part of the recordings as the answers beside the run."""
+    part = np.flatnonzero(job.beside)
+    p = scorecard.p_values(
+        job.table.iloc[part].reset_index(drop=True), observed={name: values.own(name)[part] for name in PICTURE},
+        prediction=lambda rows: job.prediction(part[rows]), target=lambda rows: job.target(part[rows]),
+    )  # fmt: skip
+    if len(part) == len(job.table):
+        return p
+    return {name: (value, f"{unit}, on {len(part)} windows") for name, (value, unit) in p.items()}
 
 
 def _fingerprint(job):

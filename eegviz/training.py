@@ -26,6 +26,7 @@ try:
     import fcntl
 except ImportError:  # Windows has no advisory locks of this kind
     fcntl = None
+LINEAR = "ridge"  # the model that stands beside every other
 
 
 def configure(
@@ -113,6 +114,9 @@ def configure(
 def train(store: Store, config, *, out, device="auto", progress=True) -> runs.Run:
     """Train the run of `config` into ``out/<hash>``, continue it where it stopped, or return it when it is done.
 
+    The linear decoder of the same windows and split, which every evaluation shows beside it, is trained along with it
+    unless it is there.
+
     Parameters
     ----------
     store : Store
@@ -135,7 +139,25 @@ def train(store: Store, config, *, out, device="auto", progress=True) -> runs.Ru
     with _only_one(folder):
         if not (folder / "provenance.json").exists():
             _train(store, config, folder, device, progress)
+    name = config["model"]["name"]
+    if name != LINEAR and models.module(name).TASK == "regression":
+        # where it cannot be trained (songs too short for its gap), the evaluation says why
+        with contextlib.suppress(ParameterError):
+            train(store, linear_config(store, config), out=out, device=device, progress=progress)
     return runs.open(folder)
+
+
+def linear_config(store: Store, config):
+    """The config of the linear decoder of the same windows, split and pictures as a run's `config`."""
+    asked = config["features"]
+    kept = {key: asked[key] for key in ("audio", "condition", "tmin", "tmax", "ref_db", "max_db")}
+    nyquist = store.recordings["sfreq"].min() / 2
+    band = models.config(LINEAR).band
+    settings = {} if band[1] < nyquist else {"band": (band[0], 0.9 * float(nyquist))}
+    return configure(
+        store, model=LINEAR, settings=settings, split=config["split"]["spec"], split_seed=config["split"]["seed"],
+        classifier=config["classifier"], **kept,
+    )  # fmt: skip
 
 
 def _train(store, config, folder, device, progress):

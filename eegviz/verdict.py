@@ -124,6 +124,8 @@ def describe(result, *, brief=False) -> str:
             15,
         ),
     ]
+    if result["no_linear_decoder"]:
+        parts.append(_wrapped(f"linear decoder is n/a: {result['no_linear_decoder']}", "    "))
     if any(row["controls"] for row in result["metrics"]):
         parts += [
             "",

@@ -12,7 +12,9 @@ SMALL = {"width": 1, "units": 16, "epochs": 3, "batch_size": 16, "patience": 0}
 
 def configure(store, **options):
     settings = SMALL | options.pop("settings", {})
-    return training.configure(store, **{"split": "repeat", "settings": settings, "precision": "float32", "classifier": "fast"} | options)
+    return training.configure(
+        store, **{"split": "repeat", "settings": settings, "precision": "float32", "classifier": "fast"} | options
+    )
 
 
 def weights(run):

@@ -66,7 +66,7 @@ def result(**changes):
         "controls": [SHUFFLED, SILENCE],
         "shifts": [{"seconds": s, "score": 0.5 + 0.2 * (s == 0), "low": 0.4, "high": 0.8, "n": 10, "note": ""}
                    for s in (-1, 0, 1)],
-        "audit": {"text": ["by design: the same seconds"]},
+        "no_linear_decoder": "", "audit": {"text": ["by design: the same seconds"]},
     } | changes  # fmt: skip
 
 
