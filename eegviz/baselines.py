@@ -4,8 +4,9 @@ Three groups, never to be mixed:
 
 - **no EEG** (from training windows only): the mean picture, the mean of the song, the song's constant spectrum, a random
   training second of the song. A decoder that uses the brain must beat them.
-- **stimulus oracle** (uses the true test music): the previous second, and the *ceiling*, the true picture through the
-  same inversion to sound and back. No decoder is expected to reach them.
+- **stimulus oracle** (uses the true test music): the previous second; the *ceiling*, the true picture through the same
+  inversion to sound and back; and the run's own prediction with the *song told*: the mean of the true song in place of the
+  overall mean. The song mean knows the song without EEG, so this is what shows whether EEG adds to it.
 - **fingerprint** (uses EEG, not music): a classifier that tells recordings apart by the power of their channels and
   answers with the song of the recording. It shows how far gain and electrodes alone go under a split.
 
@@ -21,7 +22,7 @@ import numpy as np
 from eegviz import features, inversion, sides
 
 NO_EEG = ("mean picture", "song mean", "song spectrum", "random second")
-ORACLE = ("previous second", "ceiling")
+ORACLE = ("previous second", "ceiling", "song told")
 CEILING_SECONDS = 8  # seconds of each song that go through the inversion, at most (our choice: it takes 30 ms each)
 _FLOOR = 1e-12  # µV² or µV²/Hz, so that a silent channel has a logarithm
 
@@ -66,6 +67,10 @@ class NoEEG:
             rng = np.random.default_rng([self._seed, *song.encode()])
             result["random second"] = self._view.targets(rng.choice(self._rows[song], n))
         return result
+
+    def song_told(self, song, prediction):
+        """Predictions with the mean of the true song in place of the overall mean."""
+        return prediction - self.mean + self.songs[song]
 
 
 def no_eeg(windows, split, *, seed=0):

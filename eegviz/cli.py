@@ -253,6 +253,9 @@ def report(
     runs: Annotated[Path | None, typer.Option(help="Folder of runs (default OUT/runs).")] = None,
     full: Annotated[bool, typer.Option("--full", help="Full-size models instead of fast ones.")] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of training.")] = 0,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE of the notebooks, e.g. real=FOLDER for notebook 11.")
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Notebooks at a time.")] = 2,
 ):
     """Run notebooks headless, write HTML pages.
@@ -261,7 +264,9 @@ def report(
     """
     from eegviz import report as reports
 
-    index = reports.report(notebooks or None, store, out=out, runs=runs, fast=not full, seed=seed, jobs=jobs)
+    index = reports.report(
+        notebooks or None, store, out=out, runs=runs, fast=not full, seed=seed, settings=_settings(set_), jobs=jobs
+    )
     print(index)
 
 

@@ -18,7 +18,13 @@ from eegviz import report
 
 # Two workers get about the same work. Linear spectrograms are eight times larger than mel ones: both linear runs are
 # in one share, so that their memory is never needed at once.
-_SHARES = (("main", "psd-linear", "raw-linear"), ("psd-mel", "raw-mel", "published", "unseen-song"))
+_SHARES = (
+    ("main", "psd-linear", "raw-linear", "ridge-repeat", "ridge-interleaved", "ridge-random"),
+    (
+        "psd-mel", "raw-mel", "published", "unseen-song", "cnn-random", "cnn-blocked", "cnn-subject", "cnn-subject_song",
+        "ridge-blocked", "ridge-subject", "ridge-song", "ridge-subject_song",
+    ),
+)  # fmt: skip
 FULL = {"n_subjects": 20, "n_pieces": 10, "n_hearings": 2, "duration": 270.0}
 
 

@@ -7,8 +7,8 @@ three groups of answers (`eegviz.baselines`), the same weights with other EEG (`
 three verdicts (`eegviz.verdict`). All of it is computed once, kept in ``metrics.json`` and ``scores.csv`` of the run
 folder, and read from there by every page.
 
-Functions: `evaluate` (score a run, once), `primary`, `by_listener`, `by_bin`, `pool` (folds), `compare` (two systems over
-seeds).
+Functions: `evaluate` (score a run, once), `linear_decoder` (what stands beside it), `primary`, `by_listener`, `by_bin`,
+`pool` (folds), `compare` (two systems over seeds).
 """
 
 from __future__ import annotations
@@ -100,6 +100,7 @@ def evaluate(run: runs.Run, *, store=None, windows=None, force=False):
         "metrics": scored.rows,
         "controls": scored.controls,
         "shifts": scored.shifts,
+        "n_beside": int(job.beside.sum()),
         "no_linear_decoder": why,
         "audit": audit.audit(windows.table, split).to_dict(),
     }
@@ -109,13 +110,19 @@ def evaluate(run: runs.Run, *, store=None, windows=None, force=False):
     return result
 
 
+def linear_decoder(run: runs.Run, opened) -> runs.Run:
+    """The linear decoder of the same windows, split and pictures as `run`: trained where it is not there, and scored."""
+    linear = _linear(run, opened)
+    evaluate(linear, store=opened)
+    return linear
+
+
 def linear_scores(run: runs.Run, opened) -> dict:
     """Scores of the linear decoder of the same windows, split and pictures as `run`: by metric.
 
     Read from its evaluation where it has one; else the same scores, without all that stands beside them there.
     """
-    config = training.linear_config(opened, run.config)
-    linear = training.train(opened, config, out=run.path.parent, progress=False)
+    linear = _linear(run, opened)
     if (linear.path / "metrics.json").exists() and linear.metrics.get("format") == FORMAT:
         return {row["metric"]: row["score"] for row in linear.metrics["metrics"]}
     return scoring.own_scores(_job(linear, opened, linear.windows(opened)))
@@ -239,6 +246,10 @@ def compare(first, second, metric="retrieval") -> stats.Paired:
 
 _GROUPS = ("baselines", "oracle", "beside", "controls")
 _NAMED = {"song accuracy": "song accuracy", "accuracy": "accuracy", "kappa": "song accuracy"}
+
+
+def _linear(run, opened):
+    return training.train(opened, training.linear_config(opened, run.config), out=run.path.parent, progress=False)
 
 
 def _job(run, opened, windows):

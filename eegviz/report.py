@@ -55,6 +55,7 @@ def report(
     runs: str | Path | None = None,
     fast: bool = True,
     seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
     jobs: int = 2,
     timeout: float = 1800.0,
     title: str = "Music from EEG",
@@ -73,6 +74,8 @@ def report(
         Folder of runs. Default ``out/runs``.
     fast, seed : bool, int
         Passed to the notebooks that declare them.
+    settings : mapping, optional
+        Further parameters, for the notebooks that declare them, such as ``{"real": folder}`` for notebook 11.
     jobs : int
         Notebooks at a time.
     timeout : float
@@ -90,7 +93,7 @@ def report(
     NotebookFailure
         A notebook failed; everything is written first.
     ParameterError, DataError
-        No such notebook; no store.
+        No such notebook; no store; a setting that none of the notebooks declares.
     """
     if not stores:
         raise ParameterError("a report needs data: name at least one store (eegviz demo makes one)")
@@ -98,17 +101,25 @@ def report(
     runs = Path(runs).resolve() if runs is not None else out / "runs"
     paths = headless.find_notebooks(notebooks or (), folder=None)
     opened = _stores(stores)
-    parameters, facts = [], []
+    settings = {key: _absolute(value) for key, value in (settings or {}).items()}
+    parameters, facts, unknown = [], [], set(settings)
     for path in paths:
         notebook = headless.read_notebook(path)
         declared = headless.declared_parameters(notebook)
         place, about = _fitting(opened, notebook)
         own = out / "files" / path.stem
         values = {"store": str(place), "runs": str(runs), "out": str(own), "seed": seed, "fast": fast}
+        values |= settings
+        unknown -= set(declared)
         parameters.append({name: value for name, value in values.items() if name in declared})
         if "out" in declared:
             own.mkdir(parents=True, exist_ok=True)
         facts.append({**about, "seed": seed, "fast": fast, **_origin()})
+    if unknown:
+        raise ParameterError(
+            f"none of the notebooks {', '.join(path.stem for path in paths)} has a parameter {', '.join(sorted(unknown))}. "
+            "Look at the cell tagged parameters at the top of a notebook."
+        )
     results = run_notebooks(paths, out=out, parameters=parameters, facts=facts, jobs=jobs, timeout=timeout)
     systems = systems_table(runs)
     index = write_index(
@@ -257,6 +268,11 @@ def _thumbnail(picture: bytes) -> bytes:
     small = io.BytesIO()
     ground.quantize(128, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
     return small.getvalue()
+
+
+def _absolute(value: Any) -> Any:
+    """A path that exists from here as an absolute one, for a notebook that runs elsewhere; anything else as it is."""
+    return str(Path(value).resolve()) if isinstance(value, str) and value and Path(value).exists() else value
 
 
 def _one_each(value: Any, count: int, *, name: str) -> list[Mapping[str, Any]]:

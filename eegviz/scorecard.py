@@ -29,8 +29,8 @@ DEFINITIONS = {
         "candidates' mean removed, which uses the test recording; ties at half)"
     ),
     **{
-        f"top-{k}": f"Hits@{k}: share of windows whose own second is among the {k} most alike of the song's test seconds; "
-        "chance k/N"
+        f"top-{k}": f"Hits@{k}: share of windows whose own second is {'the' if k == 1 else f'among the {k}'} most alike of the "
+        f"song's test seconds; chance {k}/N"
         for k in TOP
     },
     "match-mismatch": (
@@ -158,7 +158,8 @@ def interval(values, table):
         found = stats.bootstrap_interval(values, np.zeros(len(table), int), windows=table)
     except ParameterError:  # all windows lie in one block of time
         found = stats.Interval(float(np.mean(values)), np.nan, np.nan, 0.95, 1, "", len(values))
-    return replace(found, unit=f"blocks of {stats.BLOCK:g} s, {unit}: no interval over listeners")
+    blocks = "block" if found.n_groups == 1 else "blocks"
+    return replace(found, unit=f"{blocks} of {stats.BLOCK:g} s, {unit}: no interval over listeners")
 
 
 def p_values(table, *, named=None, found=None, matched=None, observed=None, prediction=None, target=None) -> dict:

@@ -92,11 +92,11 @@ def score_regressor(job: Job) -> Scored:
     job.substitute.zero(1)  # made once, before the songs are shared out
     with ThreadPoolExecutor(min(THREADS, len(job.songs))) as pool:  # songs fill rows of their own: any order will do
         tasks = [
-            pool.submit(_score_song, job, song, rows, which, blind, fingerprint, namer, values, notes)
+            pool.submit(_score_song, job, song, rows, which, blind, fingerprint, namer, values)
             for song, rows in job.songs.items()
         ]
         for task in tasks:
-            task.result()
+            notes |= task.result()
     p = scorecard.p_values(
         table, named=values.named.get(""), found=which and which.found, matched=which and which.matched
     )
@@ -268,9 +268,9 @@ def _score_own(job, rows, which, namer, values):
     return prediction, target
 
 
-def _score_song(job, song, rows, which, blind, fingerprint, namer, values, notes):
-    """Score the run and everything beside it on the test windows of one song."""
-    mine = job.table.iloc[rows].reset_index(drop=True)
+def _score_song(job, song, rows, which, blind, fingerprint, namer, values):
+    """Score the run and everything beside it on the test windows of one song; returns why controls are missing."""
+    mine, notes = job.table.iloc[rows].reset_index(drop=True), {}
     prediction, target = _score_own(job, rows, which, namer, values)
     seconds, first, again = np.unique(mine["second"].to_numpy(), return_index=True, return_inverse=True)
 
@@ -304,6 +304,8 @@ def _score_song(job, song, rows, which, blind, fingerprint, namer, values, notes
         values.add("previous second", rows, {k: v[again] for k, v in once.scores().items()})
     taken, pictures = baselines.ceiling(job.windows, song, seconds)
     add("ceiling", pictures, first[np.isin(seconds, taken)])
+    if song in blind.songs:
+        values.add("song told", rows, _likeness(blind.song_told(song, prediction), target))
     # other answers for every window, on a part of the recordings where there are many
     part = np.flatnonzero(job.beside[rows])
     some = mine.iloc[part].reset_index(drop=True)
@@ -332,7 +334,9 @@ def _score_song(job, song, rows, which, blind, fingerprint, namer, values, notes
         if namer is not None:
             values.name(who, rows[taker], values.named[""][rows[giver[taker]]])
         taker = taker[job.beside[rows[taker]]]
-        values.add(who, rows[taker], _likeness(prediction[giver[taker]], target[taker]))
+        if len(taker):
+            values.add(who, rows[taker], _likeness(prediction[giver[taker]], target[taker]))
+    return notes
 
 
 _ALONE = {

@@ -51,9 +51,9 @@ class TrainingView:
     def __len__(self):
         return len(self.table)
 
-    def blocks(self, size=BLOCK) -> Iterator[np.ndarray]:
-        """Positions of all training windows, `size` at a time."""
-        every = np.arange(len(self))
+    def blocks(self, size=None) -> Iterator[np.ndarray]:
+        """Positions of all training windows, `size` at a time (`BLOCK` where none is given)."""
+        every, size = np.arange(len(self)), size or BLOCK
         return (every[i : i + size] for i in range(0, len(self), size))
 
 

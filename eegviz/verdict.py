@@ -54,7 +54,7 @@ def decide(row, controls, *, can_separate, label) -> dict:
         return {"sentence": NO_EVIDENCE, "reasons": [{"holds": False, "text": text}]}
     low, chance, p = row["low"], row["chance"], row["p"]
     if low is None:
-        text = f"no interval can be given over {row['unit']}"
+        text = f"no interval can be given over {row['unit'].partition(':')[0]}"
         return {"sentence": NO_EVIDENCE, "reasons": [_reason(False, text)]}
     interval = f"interval [{low:.3f}, {row['high']:.3f}]"
     reasons = [
@@ -115,18 +115,24 @@ def describe(result, *, brief=False) -> str:
         "Without EEG (from training data only):",
         *_columns(result["metrics"], [(name, "baselines", name) for name in NO_EEG], 15),
         "",
-        "Stimulus oracle (the true music; no decoder has it), fingerprint (EEG, no",
-        "music) and a linear decoder of the same windows:",
+        "With the true music (previous second, ceiling), the run told the song,",
+        "the recording's fingerprint (EEG, no music), and a linear decoder:",
         *_columns(
             result["metrics"],
-            [(name, "oracle", name) for name in ORACLE]
-            + [(name, "beside", name) for name in ("fingerprint", "linear decoder")],
-            15,
+            [
+                ("prev second", "oracle", ORACLE[0]),
+                ("ceiling", "oracle", ORACLE[1]),
+                ("song told", "oracle", ORACLE[2]),
+                ("fingerprint", "beside", "fingerprint"),
+                ("linear", "beside", "linear decoder"),
+            ],
+            12,
         ),
     ]
     if result["no_linear_decoder"]:
         parts.append(_wrapped(f"linear decoder is n/a: {result['no_linear_decoder']}", "    "))
     if any(row["controls"] for row in result["metrics"]):
+        part = result["n_beside"] < split["n_test"]
         parts += [
             "",
             "Controls: the same weights, other EEG:",
@@ -137,6 +143,12 @@ def describe(result, *, brief=False) -> str:
                 if c["score"] is None and c["note"]
             ),
         ]
+        if part:
+            text = (
+                f"random second, fingerprint, noise, silence, and pictures under shuffled and other EEG: from "
+                f"{result['n_beside']} of the windows (whole recordings, spread over listeners and songs)"
+            )
+            parts.append(_wrapped(text, "    "))
     if any(shift["score"] is not None for shift in result["shifts"]):
         parts += [
             "",
@@ -152,13 +164,19 @@ def sentence(result) -> str:
     row, split = result["metrics"][0], result["split"]
     if row["score"] is None:
         return f"{result['verdict']}: {row['metric']} is not defined on split {split['spec']}: {row['note']}."
-    where = "includes" if row["low"] <= row["chance"] <= row["high"] else (
-        "lies above" if row["low"] > row["chance"] else "lies below"
-    )  # fmt: skip
-    p = "" if row["p"] is None else f"; p = {p_value(row['p'])}"
+    if row["low"] is None:
+        interval = f"no interval over {row['unit'].partition(':')[0]}; chance ({row['chance']:.3f})"
+    else:
+        where = "includes" if row["low"] <= row["chance"] <= row["high"] else (
+            "lies above" if row["low"] > row["chance"] else "lies below"
+        )  # fmt: skip
+        interval = (
+            f"95 % interval [{row['low']:.3f}, {row['high']:.3f}] over {row['unit']}, which {where} chance "
+            f"({row['chance']:.3f})"
+        )
+    p = "" if row["p"] is None else f"; p {_relation(row['p'])}"
     return (
-        f"{result['verdict']}: {row['metric']} {row['score']:.3f}, 95 % interval [{row['low']:.3f}, {row['high']:.3f}] "
-        f"over {row['unit']}, which {where} chance ({row['chance']:.3f}){p}; n = {row['n']} windows; split "
+        f"{result['verdict']}: {row['metric']} {row['score']:.3f}, {interval}{p}; n = {row['n']} windows; split "
         f"{split['spec']} ({split['label']}){'; simulated data' if result['simulated'] else ''}."
     )
 
@@ -174,9 +192,11 @@ def beside_baselines(result) -> str:
         gain = row["score"] - row["baselines"][against]
         is_better = gain < 0 if row["better"] == "low" else gain > 0
         (better if is_better else worse).append(f"{row['metric']} {row['score']:.3f} ({row['baselines'][against]:.3f})")
+    told = [f"{row['metric']} {row['oracle']['song told']:.3f}" for row in rows if "song told" in row["oracle"]]
     return (
         f"Better than the {against} without EEG (in brackets): {', '.join(better) or 'nothing'}; "
         f"not better: {', '.join(worse) or 'nothing'}."
+        + (f" Told the song, as the song mean is: {', '.join(told)}." if told else "")
     )
 
 
@@ -201,18 +221,20 @@ def overview(results) -> list:
     for result in results:
         row = result["metrics"][0]
         cosine = next((r for r in result["metrics"] if r["metric"] == "cosine"), None)
+        split = result["split"]
+        label = "" if split["can_separate"] else f" ({split['label']})"
         rows.append(
             {
-                "split": result["split"]["spec"],
+                "split": split["spec"] + label,
                 "model": result["name"].partition(" ")[0],
+                "verdict": result["verdict"],
                 row["metric"]: row["score"],
                 "95 % interval": "n/a" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}",
                 "p": p_value(row["p"]),
                 "cosine": cosine and cosine["score"],
                 "song mean's": cosine and cosine["baselines"].get("song mean"),
                 "n": row["n"],
-                "listeners": result["split"]["n_listeners"],
-                "verdict": result["verdict"],
+                "listeners": split["n_listeners"],
             }
         )
     return rows
@@ -224,6 +246,11 @@ _LIKENESS = ("cosine", "correlation", "SSI", "PSNR", "MSE")
 def p_value(p) -> str:
     """``0.000999`` → ``.001``; what is not defined prints n/a."""
     return "n/a" if p is None else f"{p:.3f}".removeprefix("0") if p >= 0.001 else "<.001"
+
+
+def _relation(p):
+    """``= .012`` or ``< .001``."""
+    return f"= {p_value(p)}" if p >= 0.001 else "< .001"
 
 
 def _reason(holds, text):
@@ -271,6 +298,7 @@ def _notes(result):
     lines = [f"interval: bootstrap over {'; '.join(units)}" if units else "interval: n/a"]
     lines += [f"p: permutation of {text}" for text in tested]
     lines += ["no EEG: the best of the four answers without EEG; shuffled: EEG of other seconds of the recording"]
+    lines += ["song told: the prediction with the mean of the true song in place of the overall mean"]
     lines += [f"{row['metric']}: {row['definition']}" for row in rows]
     lines += [f"{row['metric']} is n/a: {row['note']}" for row in rows if row["note"] and row["score"] is None]
     lines += [f"{row['metric']}: {row['note']}" for row in rows if row["note"] and row["score"] is not None]
