@@ -35,13 +35,14 @@ def full_size_notice() -> str:
     store = n * 125 * FULL["duration"] * 125 * 4 / 1e9
     features = windows * (63 + 125) * 125 * 4 / 1e9
     steps = windows * 0.75 / 60
+    networks = sum(not name.startswith("ridge") for share in _SHARES for name in share)
     pictures = (
         2 * windows * 44 * 1025 * 4 / 1e9
     )  # of both linear runs, predicted: test kept, training only while graded
     return (
         f"Full size: {n} simulated recordings of {FULL['duration']:.0f} s, {windows} windows. Disk: {store:.1f} GB for "
         f"the store, {features:.1f} GB for features, up to {pictures:.0f} GB for predictions. Memory: about 2 GB for each of "
-        f"two trainings at a time. Time: seven runs of up to 100 epochs of {steps:.0f} steps; on two cores an epoch takes "
+        f"two trainings at a time. Time: {networks} networks of up to 100 epochs of {steps:.0f} steps; on two cores an epoch takes "
         f"{steps * 1.1 / 3600:.1f} hours (1.1 s a step), so use a GPU."
     )
 

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from eegviz import audit, models, nulls, runs, scorecard, scoring, stats, training
 from eegviz import verdict as verdicts
@@ -68,7 +69,9 @@ def evaluate(run: runs.Run, *, store=None, windows=None, force=False):
     if is_classifier:
         scored = scoring.score_classifier(job)
     else:
-        with ThreadPoolExecutor(1) as pool:  # the linear decoder beside it, at the same time
+        # songs are scored in threads of our own: more of them in every product of matrices doubles the time on two cores
+        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(1) as pool:
+            # the linear decoder beside it, at the same time
             linear = pool.submit(linear_scores, run, opened) if run.config["model"]["name"] != training.LINEAR else None
             scored = scoring.score_regressor(job)
         try:

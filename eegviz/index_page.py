@@ -80,7 +80,11 @@ def write_index(
         names = ", ".join(result.title for result in failed)
         top += page.banner("FAILED", f"{len(failed)} of {len(results)} notebooks: {names}", kind="failed")
     if simulated:
-        top += page.banner("Simulated data.", "No brain was recorded for the numbers on these pages, except under a heading that says real EEG.", kind="simulated")
+        top += page.banner(
+            "Simulated data.",
+            "No brain was recorded for the numbers on these pages, except under a heading that says real EEG.",
+            kind="simulated",
+        )
     cards = "".join(_card(result, out) for result in results)
     parts = [
         f'{top}<h1>{escape(title)}</h1>\n<p class="intro">{escape(intro)}</p>\n',

@@ -144,7 +144,11 @@ def render(
         where = f"in cell {cell}: " if cell else ""
         top += page.banner("FAILED", f"{where}{message}", kind="failed", link=link)
     if facts and facts.get("simulated"):
-        top += page.banner("Simulated data.", "No brain was recorded for the numbers below, except under a heading that says real EEG.", kind="simulated")
+        top += page.banner(
+            "Simulated data.",
+            "No brain was recorded for the numbers below, except under a heading that says real EEG.",
+            kind="simulated",
+        )
     if not body.has_title:
         top += f"<h1>{escape(heading)}</h1>\n"
     return page.shell(

@@ -222,10 +222,10 @@ def overview(results) -> list:
         row = result["metrics"][0]
         cosine = next((r for r in result["metrics"] if r["metric"] == "cosine"), None)
         split = result["split"]
-        label = "" if split["can_separate"] else f" ({split['label']})"
         rows.append(
             {
-                "split": split["spec"] + label,
+                "split": split["spec"],
+                "label": "separates song from recording" if split["can_separate"] else split["label"],
                 "model": result["name"].partition(" ")[0],
                 "verdict": result["verdict"],
                 row["metric"]: row["score"],

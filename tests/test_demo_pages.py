@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SECONDS, BYTES = 300, 2e9
 PAGES = (
     "01_data_tour", "02_psd_vs_raw", "03_training", "04_mel_bin_scores", "05_ref_db_tuning", "06_playback_grids",
+    "11_is_it_the_brain",
 )  # fmt: skip
 BLANK_IMAGES = """async () => {
   const blank = [];
@@ -94,7 +95,7 @@ def test_it_ends_in_time_and_memory_and_says_where(demo):
 
 def test_again_it_reuses_what_is_there(demo):
     runs = {p: p.stat().st_mtime_ns for p in (demo["out"] / "runs").glob("*/weights.safetensors")}
-    assert len(runs) == 7
+    assert len(runs) == 19  # eleven networks, and the linear decoder of each split and kind of picture
     began = time.monotonic()
     subprocess.run([sys.executable, "-m", "eegviz.cli", "demo", "--out", demo["out"]], check=True, capture_output=True)
     assert {p: p.stat().st_mtime_ns for p in runs} == runs

@@ -55,7 +55,7 @@ def result(**changes):
     return {
         "name": "cnn (preset fast) · periodogram → mel-db · repeat · seed 0", "simulated": True,
         "verdict": made["sentence"], "reasons": made["reasons"],
-        "split": {"spec": "repeat", "label": "separates song from recording: another hearing", "n_listeners": 6,
+        "split": {"spec": "repeat", "label": "separates song from recording: another hearing", "can_separate": True, "n_listeners": 6,
                   "n_train": 870, "n_validation": 150, "n_test": 1200},
         "metrics": [ROW, ROW | {"metric": "cosine", "score": 0.8, "low": 0.7, "high": 0.9, "chance": None,
                                 "baselines": {"song mean": 0.85}},
@@ -66,7 +66,7 @@ def result(**changes):
         "controls": [SHUFFLED, SILENCE],
         "shifts": [{"seconds": s, "score": 0.5 + 0.2 * (s == 0), "low": 0.4, "high": 0.8, "n": 10, "note": ""}
                    for s in (-1, 0, 1)],
-        "no_linear_decoder": "", "audit": {"text": ["by design: the same seconds"]},
+        "no_linear_decoder": "", "n_beside": 1200, "audit": {"text": ["by design: the same seconds"]},
     } | changes  # fmt: skip
 
 
@@ -75,13 +75,13 @@ def test_the_table_says_all_and_fits_the_page():
     assert max(map(len, text.splitlines())) <= 77
     for part in (
         "VERDICT: The EEG contributed.", "[simulated data]", "[x] permutation p = .001", "95 % interval", "no EEG", "shuffled",
-        "ceiling", "fingerprint", "linear decoder", "silence is n/a: the store has none", "seconds", "+1",
+        "ceiling", "fingerprint", "linear", "song told", "silence is n/a: the store has none", "seconds", "+1",
         "by design: the same seconds", "which second", "top-5 is n/a: a song has 4 test seconds only",
     ):  # fmt: skip
         assert part in text, part
     brief = verdict.describe(result(), brief=True)
     assert text.startswith(brief)
-    assert "linear decoder" not in brief
+    assert "fingerprint" not in brief
 
 
 def test_the_best_answer_without_eeg_is_the_smallest_error_for_mse():
@@ -93,6 +93,10 @@ def test_the_sentence_says_verdict_score_and_chance():
     said = verdict.sentence(result())
     for part in ("The EEG contributed: retrieval 0.720", "lies above chance (0.500)", "p = .001", "simulated data"):
         assert part in said
+    few = ROW | {"low": None, "high": None, "unit": "1 block of 5 s, one listener: no interval over listeners"}
+    assert "0.720, no interval over 1 block of 5 s, one listener; chance (0.500)" in verdict.sentence(
+        result(metrics=[few])
+    )
     undefined = result(metrics=[ROW | {"score": None, "note": "one second only"}], verdict=verdict.NO_EVIDENCE)
     assert "is not defined on split repeat: one second only" in verdict.sentence(undefined)
 
