@@ -7,7 +7,7 @@ three groups of answers (`eegviz.baselines`), the same weights with other EEG (`
 three verdicts (`eegviz.verdict`). All of it is computed once, kept in ``metrics.json`` and ``scores.csv`` of the run
 folder, and read from there by every page.
 
-Functions: `evaluate` (score a run, once), `linear_decoder` (what stands beside it), `primary`, `by_listener`, `by_bin`,
+Functions: `evaluate` (score a run, once), `linear_decoder` (what stands beside it), `primary`, `by_listener`, `by_song`, `by_bin`,
 `pool` (folds), `compare` (two systems over seeds).
 """
 
@@ -139,6 +139,11 @@ def primary(result):
 def by_listener(run: runs.Run, metric):
     """Mean of a metric of ``scores.csv`` for each listener, sorted by name: a pandas Series."""
     return run.scores.groupby("subject")[metric].mean()
+
+
+def by_song(run: runs.Run, metric):
+    """Mean of a metric of ``scores.csv`` for each song, sorted by name: a pandas Series."""
+    return run.scores.groupby("stimulus")[metric].mean()
 
 
 def by_bin(run: runs.Run, *, windows=None, split=None) -> pd.DataFrame:

@@ -225,7 +225,7 @@ def overview(results) -> list:
         rows.append(
             {
                 "split": split["spec"],
-                "label": "separates song from recording" if split["can_separate"] else split["label"],
+                "song from recording": "separates" if split["can_separate"] else "cannot separate",
                 "model": result["name"].partition(" ")[0],
                 "verdict": result["verdict"],
                 row["metric"]: row["score"],
@@ -234,7 +234,6 @@ def overview(results) -> list:
                 "cosine": cosine and cosine["score"],
                 "song mean's": cosine and cosine["baselines"].get("song mean"),
                 "n": row["n"],
-                "listeners": split["n_listeners"],
             }
         )
     return rows
