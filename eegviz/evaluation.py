@@ -107,7 +107,7 @@ def evaluate(run: runs.Run, *, store=None, windows=None, force=False):
         "no_linear_decoder": why,
         "audit": audit.audit(windows.table, split).to_dict(),
     }
-    table.assign(**scored.columns).to_csv(run.path / "scores.csv", index=False)
+    runs.write_csv(run.path / "scores.csv", table.assign(**scored.columns))
     runs.write_json(path, result)
     run.__dict__.pop("metrics", None)  # what was read before is old
     return result

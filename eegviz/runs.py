@@ -219,13 +219,12 @@ def provenance(**facts) -> dict:
 
 def write_json(path, value):
     """Write JSON through a temporary file beside it."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    _write_text(path, json.dumps(value, indent=1, sort_keys=True))
+
+
+def write_csv(path, table):
+    """Write a table through a temporary file beside it."""
+    _write_text(path, table.to_csv(index=False))
 
 
 def save_weights(net, path):
@@ -234,6 +233,16 @@ def save_weights(net, path):
 
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     save_file({k: v.contiguous() for k, v in net.state_dict().items()}, temporary)
+    os.replace(temporary, path)
+
+
+def _write_text(path, text):
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(temporary, path)
 
 

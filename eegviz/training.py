@@ -68,7 +68,7 @@ def configure(
         ``auto`` takes bf16 where the processor multiplies it natively.
     classifier : str, optional
         Preset of the song classifier that grades the predictions: the published one, or ``"fast"``, which is the
-        default for a run whose own preset is fast.
+        default for the linear decoder and for a run whose own preset is fast.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def configure(
     settings = dict(settings or {})
     checked = models.config(model, preset, **settings)
     eeg = module.EEG if eeg is None else eeg
-    classifier = classifier or ("fast" if preset == "fast" else "eeg2mel")
+    classifier = classifier or ("fast" if preset == "fast" or model == LINEAR else "eeg2mel")
     models.config("classifier", classifier)
     for name, value, known in (
         ("precision", precision, fitting.PRECISIONS),

@@ -277,20 +277,23 @@ def test_systems_table_reads_scored_runs(tmp_path):
     run.mkdir()
     config = {"model": {"name": "cnn", "preset": "fast", "settings": {"width": 4}}, "features": {"eeg": "raw", "audio": "mel-db"},
               "split": {"spec": "interleaved:4", "seed": 0}, "seed": 0}  # fmt: skip
-    metric = {"metric": "retrieval", "score": 0.9, "low": 0.8, "high": 1.0, "chance": 0.5, "n": 7, "unit": "listeners"}
+    metric = {"metric": "retrieval", "score": 0.9, "low": 0.8, "high": 1.0, "chance": 0.5, "p": 0.004, "n": 7,
+              "unit": "listeners"}  # fmt: skip
     split = {"spec": "interleaved:4", "label": "cannot separate song from recording", "can_separate": False}
     (run / "config.json").write_text(json.dumps(config))
     (run / "provenance.json").write_text("{}")
     (run / "metrics.json").write_text(
-        json.dumps({"split": split, "metrics": [metric], "verdict": "The EEG contributed"})
+        json.dumps({"split": split, "metrics": [metric], "verdict": "This split cannot tell"})
     )
     (row,) = report.systems_table(tmp_path)
     assert (row["verdict"], row["score"], row["model"], row["n"]) == ("This split cannot tell", 0.9, "cnn", 7)
-    assert row["recipe"] == "preset fast, width=4"
-    honest = {"split": split | {"can_separate": True}, "metrics": [metric]}
-    for low, told in ((0.8, "Above chance"), (0.4, "Not above chance")):
-        (run / "metrics.json").write_text(json.dumps(honest | {"metrics": [metric | {"low": low}]}))
-        assert report.systems_table(tmp_path)[0]["verdict"] == told
+    assert (row["recipe"], row["p"]) == ("preset fast, width=4", 0.004)
+    for stored in (
+        "The EEG contributed",
+        "No evidence that the EEG contributed",
+    ):  # as it was written, not decided again
+        (run / "metrics.json").write_text(json.dumps({"split": split, "metrics": [metric], "verdict": stored}))
+        assert report.systems_table(tmp_path)[0]["verdict"] == stored
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def opened(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(opened, tmp_path_factory):
-    config = training.configure(opened, model="ridge", split="repeat")
+    config = training.configure(opened, model="ridge", split="repeat", classifier="fast")
     return training.train(opened, config, out=tmp_path_factory.mktemp("runs"), progress=False)
 
 
@@ -223,7 +223,8 @@ def demonstrations(tmp_path_factory):
 
 
 def decode(opened, split, out):
-    run = training.train(opened, training.configure(opened, model="ridge", split=split), out=out, progress=False)
+    config = training.configure(opened, model="ridge", split=split, classifier="fast")
+    run = training.train(opened, config, out=out, progress=False)
     score, table, target, windows, made = percentile(run, opened)
     interval = stats.bootstrap_interval(score, table["subject"])
     cosine = metrics.cosine(np.array(run.predictions), target)

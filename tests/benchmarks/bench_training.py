@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from eegviz import models
-from eegviz.training import Compute
+from eegviz.fitting import Compute
 
 
 def step_seconds(*, precision, channels_last):
