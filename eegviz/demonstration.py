@@ -76,6 +76,7 @@ def run(out, *, full=False, seed=0, jobs=2) -> Path:
     jobs = max(1, min(jobs, len(_SHARES)))
     threads = max(1, (os.cpu_count() or 1) // jobs)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # read by glibc when a process starts: memory is what Binder lacks
     # in processes of their own, so that their memory is gone before the next step
     spawn = multiprocessing.get_context("spawn")
     _say(1, "simulating music and EEG, making features", store)

@@ -71,9 +71,13 @@ def evaluate(run: runs.Run, *, store=None, windows=None, force=False):
     else:
         # songs are scored in threads of our own: more of them in every product of matrices doubles the time on two cores
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(1) as pool:
-            # the linear decoder beside it, at the same time
-            linear = pool.submit(linear_scores, run, opened) if run.config["model"]["name"] != training.LINEAR else None
+            # the linear decoder beside it: at the same time where threads are allowed, else after
+            beside, linear = run.config["model"]["name"] != training.LINEAR, None
+            if beside and scoring.THREADS > 1:
+                linear = pool.submit(linear_scores, run, opened)
             scored = scoring.score_regressor(job)
+            if beside and linear is None:
+                linear = pool.submit(linear_scores, run, opened)
         try:
             theirs = linear.result() if linear else {}
         except ParameterError as error:

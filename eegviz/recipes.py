@@ -128,9 +128,10 @@ def run_all(store_path, wanted, *, out, fast=True, seed=0, threads=1):
     """Train recipes in turn; a function for worker processes, so it takes a path and returns nothing."""
     import torch
 
-    from eegviz import store
+    from eegviz import scoring, store
 
     torch.set_num_threads(threads)
+    scoring.THREADS = threads  # several workers share the processor and the memory already
     opened = store.open(store_path)
     for name in wanted:
         run(opened, name, out=out, fast=fast, seed=seed)

@@ -83,7 +83,11 @@ class Run:
     @cached_property
     def predictions(self):
         """Predicted test spectrograms (or logits), memory-mapped, in the order of ``split().test``."""
-        return np.load(self._need("predictions.npy"), mmap_mode="r")
+        path = self._need("predictions.npy")
+        try:
+            return np.load(path, mmap_mode="r")
+        except (ValueError, EOFError) as error:
+            raise DataError(f"{path} is damaged ({error}). Delete the run's folder and train it again.") from None
 
     def store(self, path=None):
         """The store of this run: the one it was trained on, or the one at `path`, whose data must be the same."""

@@ -6,7 +6,7 @@ Rule, on the primary metric (within-song retrieval of centred predictions; accur
   itself are on both sides there.
 - *The EEG contributed*: on a split that separates song from recording, when all of it holds: permutation p < .05; the
   95 % interval lies above chance; and above the best answer without EEG; and the score is gone when the EEG is shuffled
-  within the song (its interval reaches down to chance).
+  within the song (its interval reaches down to chance, and it lies below the run's interval).
 - *No evidence that the EEG contributed*: otherwise on such a split.
 
 Functions: `decide`, `describe` (the printed table), `sentence`, `beside_baselines`, `ladder` (the primary score and all that
@@ -74,7 +74,7 @@ def decide(row, controls, *, can_separate, label) -> dict:
     if control["score"] is None:
         reasons.append(_reason(False, f"no control with {control['name'].removesuffix(' EEG')} EEG: {control['note']}"))
     else:
-        gone = control["low"] is not None and control["low"] <= chance
+        gone = control["low"] is not None and control["low"] <= chance and control["score"] < low
         reasons.append(
             _reason(
                 gone,
