@@ -16,7 +16,7 @@ from threading import Lock
 import numpy as np
 import pandas as pd
 
-from eegviz import baselines, controls, grading, identification, runs, scorecard, sides, splits, windowing
+from eegviz import baselines, controls, grading, identification, nulls, runs, scorecard, sides, splits, windowing
 from eegviz.errors import DataError, ParameterError
 from eegviz.scorecard import MIN_SHARE, PICTURE, TOP, WHICH_SECOND
 from eegviz.store import Store
@@ -173,7 +173,7 @@ class _Values:
 
     def __init__(self, table):
         self._n, self._values, self.named, self._lock = len(table), {}, {}, Lock()
-        self._recordings = table["recording"].to_numpy(str)
+        self._recordings, self._listeners = (table[column].to_numpy(str) for column in ("recording", "subject"))
 
     def add(self, name, rows, scores):
         for metric, values in scores.items():
@@ -199,7 +199,7 @@ class _Values:
         return values if there.any() and there.sum() >= least * asked.sum() else None
 
     def beside(self, metric):
-        """Means for the groups of a row of the table; the ceiling comes from some seconds only."""
+        """Listener means for the groups of a row of the table; the ceiling comes from some seconds only."""
         groups = {
             "baselines": (baselines.NO_EEG, MIN_SHARE),
             "oracle": (baselines.ORACLE, 0.0),
@@ -207,9 +207,14 @@ class _Values:
             "controls": (controls.CONTROLS, MIN_SHARE),
         }
         return {
-            group: {n: float(np.nanmean(v)) for n in names if (v := self.get(n, metric, least=least)) is not None}
+            group: {n: self._mean(v) for n in names if (v := self.get(n, metric, least=least)) is not None}
             for group, (names, least) in groups.items()
         }
+
+    def _mean(self, values):
+        """Mean over listeners of their means, as the score itself."""
+        there = np.isfinite(values)
+        return nulls.listener_mean(values[there], self._listeners[there])
 
 
 class _Which:
