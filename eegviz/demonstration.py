@@ -11,13 +11,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
 from pathlib import Path
 
 from eegviz import report
 
-# Two workers get about the same work. Linear spectrograms are eight times larger than mel ones: both linear runs are
-# in one share, so that their memory is never needed at once.
+# Two workers get about the same work, each training in a process of its own, whose memory is gone with it. Linear
+# spectrograms are eight times larger than mel ones: both linear runs are in one share, so that they are never at once.
 _SHARES = (
     ("main", "psd-linear", "raw-linear", "ridge-repeat", "ridge-interleaved", "ridge-random"),
     (
@@ -77,19 +78,37 @@ def run(out, *, full=False, seed=0, jobs=2) -> Path:
     threads = max(1, (os.cpu_count() or 1) // jobs)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # read by glibc when a process starts: memory is what Binder lacks
-    # in processes of their own, so that their memory is gone before the next step
-    spawn = multiprocessing.get_context("spawn")
     _say(1, "simulating music and EEG, making features", store)
-    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+    with _fresh_processes() as pool:
         pool.submit(_simulate, store, seed=seed, full=full).result()
     _say(2, f"training {sum(map(len, _SHARES))} models", out / "runs")
     shares = _SHARES if jobs > 1 else (sum(_SHARES, ()),)
     options = {"out": out / "runs", "fast": not full, "seed": seed, "threads": threads}
-    with ProcessPoolExecutor(jobs, mp_context=spawn) as pool:
-        for task in [pool.submit(_train, store, share, **options) for share in shares]:
-            task.result()
+    with ExitStack() as stack:
+        pools = [stack.enter_context(_fresh_processes()) for _ in shares]
+        tasks = [
+            pool.submit(_train, store, name, **options)
+            for pool, share in zip(pools, shares, strict=True)
+            for name in share
+        ]
+        try:
+            for task in as_completed(tasks):
+                task.result()
+        except BaseException:
+            for pool in pools:
+                pool.shutdown(cancel_futures=True)
+            raise
     _say(3, "running the notebooks", out)
     return report.report(None, [store], out=out, runs=out / "runs", fast=not full, seed=seed, jobs=jobs)
+
+
+def _fresh_processes():
+    """One worker at a time, replaced after every task; what all of them import is imported once where that is possible."""
+    forkserver = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if forkserver else "spawn")
+    if forkserver:
+        context.set_forkserver_preload(["eegviz.recipes"])
+    return ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1)
 
 
 def _say(step, what, where):
@@ -108,7 +127,7 @@ def _simulate(store, *, seed, full):
         windowing.windows(stores.open(store), eeg=eeg, audio=audio)
 
 
-def _train(store, wanted, **options):
+def _train(store, name, **options):
     from eegviz import recipes
 
-    recipes.run_all(store, wanted, **options)
+    recipes.run_alone(store, name, **options)

@@ -3,7 +3,7 @@
 A recipe is a dict for `eegviz.training.configure`. ``fast`` shrinks models and epochs (our choice, for two cores);
 otherwise the settings are the published ones where the name says so. `run` trains a recipe once and then reuses it.
 
-Functions: `recipe`, `honest_split`, `protocols`, `run`, `run_folds`, `run_all`.
+Functions: `recipe`, `honest_split`, `protocols`, `run`, `run_folds`, `run_alone`.
 """
 
 from __future__ import annotations
@@ -124,14 +124,12 @@ def run_folds(store: Store, config, *, out, device="auto") -> list[runs.Run]:
     return done
 
 
-def run_all(store_path, wanted, *, out, fast=True, seed=0, threads=1):
-    """Train recipes in turn; a function for worker processes, so it takes a path and returns nothing."""
+def run_alone(store_path, name, *, out, fast=True, seed=0, threads=1):
+    """`run` for a worker process: it takes a path, limits itself to some threads and returns nothing."""
     import torch
 
     from eegviz import scoring, store
 
     torch.set_num_threads(threads)
     scoring.THREADS = threads  # several workers share the processor and the memory already
-    opened = store.open(store_path)
-    for name in wanted:
-        run(opened, name, out=out, fast=fast, seed=seed)
+    run(store.open(store_path), name, out=out, fast=fast, seed=seed)

@@ -200,7 +200,8 @@ def run_notebooks(
 
     results: dict[int, Result] = {}
     with ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="notebook") as pool:
-        tasks = {pool.submit(one, i): i for i in range(len(paths))}
+        # the last ones compare most runs and take longest: they start first, so that none is left to run alone
+        tasks = {pool.submit(one, i): i for i in reversed(range(len(paths)))}
         try:
             with tqdm(total=len(tasks), desc="notebooks", unit="notebook", disable=None) as bar:
                 for task in as_completed(tasks):

@@ -127,12 +127,11 @@ def test_scoring_again_gives_the_same_file(base, tiny_store):
 def test_the_number_of_worker_processes(tiny_store, tmp_path):
     """Two recipes in one process, or each in its own at the same time, sharing a folder: the same bytes."""
     wanted, spawn = ("main", "raw-mel"), multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        pool.submit(recipes.run_all, tiny_store.path, wanted, out=tmp_path / "one").result()
-    with ProcessPoolExecutor(2, mp_context=spawn) as pool:
-        tasks = [pool.submit(recipes.run_all, tiny_store.path, (name,), out=tmp_path / "two") for name in wanted]
-        for task in tasks:
-            task.result()
+    for workers, folder in ((1, "one"), (2, "two")):
+        with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
+            tasks = [pool.submit(recipes.run_alone, tiny_store.path, name, out=tmp_path / folder) for name in wanted]
+            for task in tasks:
+                task.result()
     one, two = ({run.path.name: run for run in runs.listing(tmp_path / name)} for name in ("one", "two"))
     assert sorted(run.config["model"]["name"] for run in one.values()) == ["cnn", "cnn", "ridge", "ridge"]
     assert one.keys() == two.keys()
