@@ -23,7 +23,7 @@ from eegviz import audit, models, nulls, runs, scorecard, scoring, stats, traini
 from eegviz import verdict as verdicts
 from eegviz.errors import DataError, ParameterError
 
-FORMAT = 2  # raise when the meaning of metrics.json changes
+FORMAT = 3  # raise when the meaning of metrics.json changes
 
 
 def evaluate(run: runs.Run, *, store=None, windows=None, force=False):
@@ -45,7 +45,8 @@ def evaluate(run: runs.Run, *, store=None, windows=None, force=False):
     dict
         What ``metrics.json`` holds: ``verdict`` (one of three sentences), ``reasons``, ``split``, ``metrics`` (a row each:
         metric, score, low, high, unit, n, chance, p, p_unit, baselines, oracle, beside, controls, definition, note),
-        ``controls`` and ``shifts`` (the primary score under each), ``audit``, ``simulated``.
+        ``controls`` and ``shifts`` (the primary score under each), ``audit``, ``simulated``, ``predictions`` (the SHA-256
+        of the file that was scored: what changed since is scored again).
 
     Raises
     ------
@@ -57,9 +58,9 @@ def evaluate(run: runs.Run, *, store=None, windows=None, force=False):
     The linear decoder (`eegviz.models.ridge`) of the same windows and split stands beside the run, in a folder of its own;
     `eegviz.training.train` makes it, once for all runs that share it.
     """
-    path = run.path / "metrics.json"
-    if path.exists() and not force and run.metrics.get("format") == FORMAT:
-        return run.metrics
+    kept = None if force else _kept(run)
+    if kept is not None:
+        return kept
     opened = run.store() if store is None else store
     windows = run.windows(opened) if windows is None else windows
     job = _job(run, opened, windows)
@@ -85,7 +86,9 @@ def evaluate(run: runs.Run, *, store=None, windows=None, force=False):
         if linear:
             for row in scored.rows:
                 row["beside"]["linear decoder"] = theirs.get(row["metric"])
-    decided = verdicts.decide(scored.rows[0], scored.controls, can_separate=bool(split.can_separate), label=split.label)
+    decided = verdicts.decide(
+        scored.rows[0], scored.controls, shifts=scored.shifts, can_separate=bool(split.can_separate), label=split.label
+    )
     result = {
         "format": FORMAT,
         "run": run.path.name,
@@ -110,9 +113,10 @@ def evaluate(run: runs.Run, *, store=None, windows=None, force=False):
         "n_beside": int(job.beside.sum()),
         "no_linear_decoder": why,
         "audit": audit.audit(windows.table, split).to_dict(),
+        "predictions": runs.file_hash(run.path / "predictions.npy"),
     }
     runs.write_csv(run.path / "scores.csv", table.assign(**scored.columns))
-    runs.write_json(path, result)
+    runs.write_json(run.path / "metrics.json", result)
     run.__dict__.pop("metrics", None)  # what was read before is old
     return result
 
@@ -130,8 +134,9 @@ def linear_scores(run: runs.Run, opened) -> dict:
     Read from its evaluation where it has one; else the same scores, without all that stands beside them there.
     """
     linear = _linear(run, opened)
-    if (linear.path / "metrics.json").exists() and linear.metrics.get("format") == FORMAT:
-        return {row["metric"]: row["score"] for row in linear.metrics["metrics"]}
+    kept = _kept(linear)
+    if kept is not None:
+        return {row["metric"]: row["score"] for row in kept["metrics"]}
     return scoring.own_scores(_job(linear, opened, linear.windows(opened)))
 
 
@@ -215,9 +220,13 @@ def pool(folds) -> dict:
         "n_test": len(scores),
         "n_listeners": int(scores["subject"].nunique()),
     }
-    decided = verdicts.decide(rows[0], shown, can_separate=split["can_separate"], label=split["label"])
+    shifts = [
+        _pooled_shift([parts[i] for parts in (result["shifts"] for result in results)])
+        for i in range(len(results[0]["shifts"]))
+    ]
+    decided = verdicts.decide(rows[0], shown, shifts=shifts, can_separate=split["can_separate"], label=split["label"])
     return results[0] | {
-        "run": [f.path.name for f in folds], "split": split, "metrics": rows, "controls": shown, "shifts": [],
+        "run": [f.path.name for f in folds], "split": split, "metrics": rows, "controls": shown, "shifts": shifts,
         "verdict": decided["sentence"], "reasons": decided["reasons"],
     }  # fmt: skip
 
@@ -260,6 +269,16 @@ _GROUPS = ("baselines", "oracle", "beside", "controls")
 _NAMED = {"song accuracy": "song accuracy", "accuracy": "accuracy", "kappa": "song accuracy"}
 
 
+def _kept(run):
+    """The evaluation in the run folder; None where there is none, it is damaged, or it is of other predictions."""
+    try:
+        kept = run.metrics
+    except DataError:
+        return None
+    own = run.need("predictions.npy")
+    return kept if kept.get("format") == FORMAT and kept["predictions"] == runs.file_hash(own) else None
+
+
 def _linear(run, opened):
     return training.train(opened, training.linear_config(opened, run.config), out=run.path.parent, progress=False)
 
@@ -285,15 +304,28 @@ def _check_predictions(run, table):
             where = table.iloc[bad]
             raise DataError(
                 f"{run.path / 'predictions.npy'}: the prediction of {where['recording']}, second {where['second']} holds "
-                "NaN or infinite values, which must never score. The training diverged: lower the learning rate "
-                "(--set lr=…) and train again."
+                f"NaN or infinite values, which must never score. {_why_not_finite(run)}"
             )
+
+
+def _why_not_finite(run):
+    if "lr" in models.module(run.config["model"]["name"]).Config.model_fields:
+        return "The training diverged, or the file was changed: lower the learning rate (--set lr=…) and train again."
+    return "The file was changed: delete the run's folder and train it again."
 
 
 def _mean_of(groups, weights):
     """Means of what all folds have."""
     shared = [key for key in groups[0] if all(group.get(key) is not None for group in groups)]
     return {key: float(np.average([group[key] for group in groups], weights=weights)) for key in shared}
+
+
+def _pooled_shift(parts):
+    """Mean over the windows of all folds that have the shifted second; without an interval."""
+    there = [part for part in parts if part["score"] is not None]
+    n = sum(part["n"] for part in there)
+    score = float(np.average([p["score"] for p in there], weights=[p["n"] for p in there])) if there else None
+    return parts[0] | {"score": score, "low": None, "high": None, "n": n}
 
 
 def _pooled_p(folds, scores):

@@ -5,7 +5,7 @@
 windows), ``scores.csv`` (a row a test window), ``metrics.json`` (the verdict and all it rests on), ``provenance.json``
 (seed, versions, commit, data hashes, machine, time; written last, so a folder that has it is complete).
 
-Functions: `open`, `listing`, `find`, `compare`, `run_hash`, `split`, `build`, `save_weights`.
+Functions: `open`, `listing`, `find`, `compare`, `run_hash`, `file_hash`, `split`, `build`, `save_weights`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from eegviz import models, splits, store, windowing
+from eegviz import _store_files, models, splits, store, windowing
 from eegviz.errors import DataError
 
 _PACKAGES = ("eegviz", "torch", "numpy", "scipy", "librosa", "mne", "accelerate", "scikit-image")
@@ -61,29 +61,29 @@ class Run:
     @cached_property
     def provenance(self):
         """Seed, versions, commit, data hashes, machine, time, and the path of the store."""
-        return _read_json(self._need("provenance.json"))
+        return _read_json(self.need("provenance.json"))
 
     @cached_property
     def metrics(self):
         """Scores with chance level, interval, baselines and definitions; written by `eegviz.evaluation.evaluate`."""
-        return _read_json(self._need("metrics.json"))
+        return _read_json(self.need("metrics.json"))
 
     @cached_property
     def history(self):
         """One row an epoch: epoch, train_loss, validation_loss, seconds."""
-        return pd.read_csv(self._need("history.csv"))
+        return pd.read_csv(self.need("history.csv"))
 
     @cached_property
     def scores(self):
         """One row a test window."""
         return pd.read_csv(
-            self._need("scores.csv"), dtype=dict.fromkeys(("recording", "subject", "stimulus", "session"), str)
+            self.need("scores.csv"), dtype=dict.fromkeys(("recording", "subject", "stimulus", "session"), str)
         )
 
     @cached_property
     def predictions(self):
         """Predicted test spectrograms (or logits), memory-mapped, in the order of ``split().test``."""
-        path = self._need("predictions.npy")
+        path = self.need("predictions.npy")
         try:
             return np.load(path, mmap_mode="r")
         except (ValueError, EOFError) as error:
@@ -112,11 +112,16 @@ class Run:
         from safetensors.torch import load_file
 
         net = build(self.config, *self.provenance["shapes"])
-        net.load_state_dict(load_file(self._need("weights.safetensors")))
+        net.load_state_dict(load_file(self.need("weights.safetensors")))
         return net.eval()
 
-    def _need(self, name):
+    def need(self, name):
+        """The path of a file of this run, or a clear refusal."""
         path = self.path / name
+        if not path.exists() and self.complete and name not in ("metrics.json", "scores.csv"):
+            raise DataError(f"{self.path} has lost its {name}. Delete the folder and train the run again.")
+        if not path.exists() and self.complete:
+            raise DataError(f"{self.path} has no {name}: score it with eegviz evaluate {self.path}.")
         if not path.exists():
             raise DataError(
                 f"{self.path} has no {name}: the run is unfinished. Run the same eegviz train command again; it continues."
@@ -182,6 +187,11 @@ def compare(found) -> pd.DataFrame:
             row |= {"verdict": run.metrics["verdict"]} | {m["metric"]: m["score"] for m in run.metrics["metrics"]}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def file_hash(path) -> str:
+    """SHA-256 of a file."""
+    return _store_files.sha256(Path(path))
 
 
 def run_hash(config) -> str:
@@ -254,7 +264,8 @@ def _read_json(path):
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise DataError(f"{path} is damaged: expected JSON, found {error}. Train the run again.") from None
+        advice = "Score the run again (eegviz evaluate)" if Path(path).name == "metrics.json" else "Train the run again"
+        raise DataError(f"{path} is damaged: expected JSON, found {error}. {advice}.") from None
 
 
 def _commit():

@@ -16,6 +16,7 @@ from eegviz.errors import ParameterError
 PERMUTATIONS = 1000
 MAX_PAIRS = 20_000  # pairs of pictures scored for the nulls of picture metrics (our choice: seconds on two cores)
 MIN_LISTENERS = 3  # fewer give no interval over listeners (our choice); below about 8 it is somewhat too narrow
+COVERAGE = {2: 50, 3: 76, 4: 87}  # per cent, of a "95 %" interval over so few (simulated, normal); from 5 on above 92
 MIN_SHARE = 0.5  # of the windows that a control must cover; below it prints n/a (our choice)
 TOP = (1, 5)
 PICTURE = {
@@ -86,7 +87,7 @@ def row(metric, values, table, *, chance=None, p=None, beside=None, note=""):
     found = interval(values, table)
     return result | (beside or {}) | {
         "score": float(found.estimate), "low": finite(found.low), "high": finite(found.high),
-        "unit": f"{found.n_groups} {found.unit}", "p": value,
+        "unit": _over(found), "p": value,
     }  # fmt: skip
 
 
@@ -211,6 +212,13 @@ def p_values(table, *, named=None, found=None, matched=None, observed=None, pred
         null = nulls.pairs(PICTURE[name], prediction, target, few, listeners, max_pairs=max(MAX_PAIRS, 2 * len(table)))
         add(name, values, null, few.unit, "less" if name == "MSE" else "greater")
     return result
+
+
+def _over(found):
+    """What an interval was drawn over, and how far to trust it: ``3 listeners (few: covers about 76 %)``."""
+    what, comma, rest = found.unit.partition(",")
+    few = f" (few: covers about {COVERAGE[found.n_groups]} %)" if found.n_groups in COVERAGE else ""
+    return f"{found.n_groups} {what}{few}{comma}{rest}"
 
 
 def finite(value):

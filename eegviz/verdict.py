@@ -6,7 +6,10 @@ Rule, on the primary metric (within-song retrieval of centred predictions; accur
   itself are on both sides there.
 - *The EEG contributed*: on a split that separates song from recording, when all of it holds: permutation p < .05; the
   95 % interval lies above chance; and above the best answer without EEG; and the score is gone when the EEG is shuffled
-  within the song (its interval reaches down to chance, and it lies below the run's interval).
+  within the song (its interval reaches down to chance, and it lies below the run's interval); and it is gone when the EEG
+  is `FAR` seconds away, where the test holds such seconds (on average it lies below the run's interval, and has lost more
+  than half of what lay above chance). This last condition is ours: a slow change that all recordings share, such as an
+  amplitude that rises from start to end under music that builds up, passes all others (`eegviz.calibration`).
 - *No evidence that the EEG contributed*: otherwise on such a split.
 
 Functions: `decide`, `describe` (the printed table), `sentence`, `beside_baselines`, `ladder` (the primary score and all that
@@ -24,11 +27,12 @@ CONTRIBUTED = "The EEG contributed"
 NO_EVIDENCE = "No evidence that the EEG contributed"
 CANNOT_TELL = "This split cannot tell"
 ALPHA = 0.05
+FAR = (5, 10)  # seconds, either way: far enough from the window's own second that its response has passed (our choice)
 JUDGES = {"retrieval": "shuffled", "accuracy": "noise EEG"}  # the control that must be gone, by primary metric
 WIDTH = 76  # columns of printed tables: what a page of the report shows without scrolling
 
 
-def decide(row, controls, *, can_separate, label) -> dict:
+def decide(row, controls, *, can_separate, label, shifts=()) -> dict:
     """The verdict from the primary row.
 
     Parameters
@@ -40,6 +44,8 @@ def decide(row, controls, *, can_separate, label) -> dict:
     can_separate : bool
     label : str
         Of the split.
+    shifts : list of dict
+        The primary score under time shifts: seconds, score. Those of `FAR` must be gone, where there are any.
 
     Returns
     -------
@@ -71,17 +77,20 @@ def decide(row, controls, *, can_separate, label) -> dict:
         best = max(blind, key=blind.get)
         reasons.append(_reason(low > blind[best], f"best answer without EEG: {best}, {blind[best]:.3f}"))
     control = next(one for one in controls if one["name"] == JUDGES[row["metric"]])
+    name = control["name"].removesuffix(" EEG")
     if control["score"] is None:
-        reasons.append(_reason(False, f"no control with {control['name'].removesuffix(' EEG')} EEG: {control['note']}"))
+        reasons.append(_reason(False, f"no control with {name} EEG: {control['note']}"))
     else:
         gone = control["low"] is not None and control["low"] <= chance and control["score"] < low
-        reasons.append(
-            _reason(
-                gone,
-                f"{control['name'].removesuffix(' EEG')} EEG: {control['score']:.3f} [{number(control['low'])}, {number(control['high'])}], "
-                f"{'gone' if gone else 'not gone'}",
-            )
-        )
+        seen = f"{control['score']:.3f} [{number(control['low'])}, {number(control['high'])}]"
+        reasons.append(_reason(gone, f"{name} EEG: {seen}, {'gone' if gone else 'not gone'}"))
+    far = [shift for shift in shifts if abs(shift["seconds"]) in FAR and shift["score"] is not None]
+    if far:
+        mean = sum(shift["score"] for shift in far) / len(far)
+        gone = mean < low and mean - chance < (row["score"] - chance) / 2
+        seconds = " and ".join(sorted({str(abs(shift["seconds"])) for shift in far}, key=int))
+        told = "gone" if gone else "not gone, as after a slow change of all recordings"
+        reasons.append(_reason(gone, f"EEG from {seconds} s away: {mean:.3f}, {told}"))
     holds = all(reason["holds"] for reason in reasons)
     return {"sentence": CONTRIBUTED if holds else NO_EVIDENCE, "reasons": reasons}
 

@@ -12,10 +12,17 @@ SHUFFLED = {"name": "shuffled", "score": 0.49, "low": 0.47, "high": 0.51, "n": 1
 SILENCE = {"name": "silence", "score": None, "low": None, "high": None, "n": 0, "note": "the store has none"}
 
 
-def decided(row=None, control=None, separate=True):
+def shifted(far, near=0.72):
+    scores = {-10: far, -5: far, -1: 0.6, 0: near, 1: 0.6, 5: far, 10: None}
+    return [
+        {"seconds": s, "score": score, "low": None, "high": None, "n": 10, "note": ""} for s, score in scores.items()
+    ]
+
+
+def decided(row=None, control=None, separate=True, shifts=()):
     label = "separates song from recording" if separate else "cannot separate song from recording"
     controls = [SHUFFLED | (control or {}), SILENCE]
-    return verdict.decide(ROW | (row or {}), controls, can_separate=separate, label=label)
+    return verdict.decide(ROW | (row or {}), controls, shifts=shifts, can_separate=separate, label=label)
 
 
 def test_all_conditions_hold():
@@ -41,6 +48,19 @@ def test_one_condition_that_fails_is_no_evidence_and_is_named(row, control, fail
     made = decided(row, control)
     assert made["sentence"] == "No evidence that the EEG contributed"
     assert failing in " ".join(r["text"] for r in made["reasons"] if not r["holds"])
+
+
+def test_a_slow_change_keeps_its_score_seconds_away_and_is_no_evidence():
+    """More than half of what lies above chance (.22) is still there 5 and 10 s away; 10 s later was not in the test."""
+    sharp, broad = decided(shifts=shifted(0.5)), decided(shifts=shifted(0.62))
+    assert sharp["sentence"] == "The EEG contributed"
+    assert sharp["reasons"][-1] == {"holds": True, "text": "EEG from 5 and 10 s away: 0.500, gone"}
+    assert broad["sentence"] == "No evidence that the EEG contributed"
+    assert broad["reasons"][-1]["text"] == (
+        "EEG from 5 and 10 s away: 0.620, not gone, as after a slow change of all recordings"
+    )
+    undefined = decided(shifts=shifted(None))
+    assert len(undefined["reasons"]) == 4
 
 
 @pytest.mark.parametrize("row", [{}, {"p": 0.9, "low": 0.4}, {"score": None, "low": None}])
