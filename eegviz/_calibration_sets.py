@@ -8,12 +8,14 @@ the music is in the EEG.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from eegviz import features, identification, music, nulls, sides, simulate, splits, stats
+from eegviz import (
+    controls, features, identification, music, nulls, scorecard, scoring, sides, simulate, splits, stats, verdict,
+)  # fmt: skip
 from eegviz.models import lagged
 
 HONEST = {"repeat": "repeat", "subject": "subject:25", "song": "song:25", "subject_song": "subject_song:50/50"}
@@ -27,6 +29,8 @@ SFREQ = 64.0  # Hz; enough for the evoked response, which is what the fast decod
 CHANNELS = simulate.NMED_CHANNELS[::5]  # 25 of the 125
 CHANNELS_LEAK = simulate.NMED_CHANNELS[::2]  # 63: more channels tell recordings apart better
 DRIFT = 0.1  # root-mean-square relative deviation of each channel's gain, in each recording
+RISE = 0.5  # by which the gain of every recording has grown at its end, where all of them change slowly
+BUILD_UP = 0.3  # of the pictures' range, by which the highest band has meanwhile come in
 BAND = (0.5, 15.0)  # Hz
 LAGS = np.arange(0, 28, 4)  # samples: 0 to .375 s
 GAP = 2.0  # seconds between the sides: one window, the longest lag, and room for the filter
@@ -246,6 +250,50 @@ def score_leak(shared, number, *, seed) -> list[dict]:
             row["votes"] = _votes(named, songs[test], made.table["recording"].to_numpy()[test])
         rows.append(row)
     return rows
+
+
+def score_slow(shared, number, *, seed) -> list[dict]:
+    """Judge one null set that changes slowly, alike in all recordings: rows set, protocol, score, p, away, four, contributed.
+
+    The gain of every recording rises, the music builds up, nothing of the music is in the EEG, and a ridge regression from
+    the EEG's log power finds the time. ``four`` says whether the first four conditions of `eegviz.verdict` hold,
+    ``contributed`` whether all do; ``away`` is the mean score with EEG from some seconds away.
+    """
+    own = seed_of(seed, "slow", number)
+    made = _changing(make(shared, own))
+    power = np.repeat(log_power(made.pictures(np.arange(len(made.table))))[:, None], N_FRAMES, axis=1)
+    rows = []
+    for name, spec in HONEST.items():
+        split = splits.split(made.table, spec, seed=own, gap=GAP)
+        view = sides.training_view(made, split, pictures=lambda positions, split=split: power[split.train[positions]])
+        predict = fit_decoder(view, power[split.validation], made.target(split.validation))
+        test = made.table.iloc[split.test].reset_index(drop=True)
+        which = scoring.WhichSecond.of(predict(power[split.test]), made.target(split.test), test)
+        every = np.arange(len(test))
+        row = scorecard.row(
+            "retrieval", which.scores()["retrieval"], test, chance=0.5, p=scorecard.p_values(test, found=which.found)
+        )
+        moved = which.scores_of(controls.shuffled(test), every)["retrieval"]
+        shifts = which.shifts(test)
+        judged = verdict.decide(
+            row, [scorecard.control("shuffled", moved, test)], shifts=shifts, can_separate=True, label=split.label
+        )
+        holds = [reason["holds"] for reason in judged["reasons"]]
+        away = np.mean([s["score"] for s in shifts if abs(s["seconds"]) in verdict.AWAY and s["score"] is not None])
+        rows.append(
+            {
+                "set": number, "protocol": name, "score": row["score"], "p": row["p"], "away": float(away),
+                "four": all(holds[:-1]), "contributed": judged["sentence"] == verdict.CONTRIBUTED,
+            }
+        )  # fmt: skip
+    return rows
+
+
+def _changing(made):
+    """The same set with a gain that rises in every recording while the higher bands of the music come in."""
+    gain = 1 + RISE * np.linspace(0, 1, made.eeg.shape[2], dtype=np.float32)
+    grown = made.table["second"].to_numpy()[:, None, None] / (SECONDS - 1)
+    return replace(made, eeg=made.eeg * gain, truth=made.truth + BUILD_UP * grown * np.linspace(0, 1, N_BANDS))
 
 
 def _named(made, songs, split):

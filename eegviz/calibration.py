@@ -8,6 +8,9 @@ Three questions, three panels (`eegviz.plots.calibration`):
 2. **Nothing is there but drifting electrodes: which protocols are fooled?** With a gain drift of 10 % in every
    recording and coupling 0, a classifier of songs is trained on the EEG's power. Where training and test share
    recordings (random, interleaved, blocked) it looks brilliant, because it knows the recording, not the song.
+   A change that *all* recordings share is worse: their gain rises while the music builds up. `Calibration.slow_change`
+   counts how often the verdict believes a decoder of the EEG's power then, with and without its condition on EEG from
+   seconds away.
 3. **Something is there: does the score rise with it?** The retrieval percentile against the simulator's coupling.
 
 All data here are **simulated**. A set is small (`N_LISTENERS` listeners, `N_SONGS` excerpts, `N_HEARINGS` hearings of
@@ -41,12 +44,12 @@ __all__ = [
     "Calibration", "calibrate", "load",
 ]  # fmt: skip
 
-FORMAT = 1  # raise when the meaning of the file changes
+FORMAT = 2  # raise when the meaning of the file changes
 ALPHA = 0.05
 COUPLINGS = (0.0, 0.25, 0.5, 1.0)
 FAST = {"n_sets": 40, "n_permutations": 200, "n_leak": 6, "n_coupling": 5}  # what notebooks show
 FULL = {"n_sets": 200, "n_permutations": 1000, "n_leak": 40, "n_coupling": 24}
-_TABLES = ("null", "leak", "coupling")
+_TABLES = ("null", "leak", "slow", "coupling")
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +65,9 @@ class Calibration:
         from the EEG's power, per window and as the vote of each recording (NaN where the songs of the test are unseen),
         and the retrieval percentile, with drift and without coupling. Under repeat and subject every hearing or listener
         is left out in turn, and the folds are pooled.
+    slow : pandas.DataFrame
+        ``set, protocol, score, p, away, four, contributed``: a slow change of all recordings without coupling; retrieval
+        percentile, the same with EEG from seconds away, whether the first four conditions of the verdict hold, and all.
     coupling : pandas.DataFrame
         ``set, coupling, protocol, score, n``; coupling 0 are the first null sets, the others the same sets (excerpts,
         listeners and noise) with music in the EEG.
@@ -71,6 +77,7 @@ class Calibration:
 
     null: pd.DataFrame
     leak: pd.DataFrame
+    slow: pd.DataFrame
     coupling: pd.DataFrame
     settings: dict
 
@@ -128,6 +135,21 @@ class Calibration:
             )
         return pd.DataFrame(rows)
 
+    def slow_change(self) -> pd.DataFrame:
+        """A row a protocol: mean score, the same seconds away, and how many sets the verdict would believe, and believes."""
+        rows = [
+            {
+                "protocol": name,
+                "sets": len(own),
+                "score": own["score"].mean(),
+                "seconds away": own["away"].mean(),
+                "contributed without the condition": int(own["four"].sum()),
+                "contributed": int(own["contributed"].sum()),
+            }
+            for name, own in self.slow.groupby("protocol", sort=False)
+        ]
+        return pd.DataFrame(rows)
+
     def sensitivity(self) -> pd.DataFrame:
         """Panel 3, a row a protocol and coupling: mean retrieval percentile with its 95 % interval over sets."""
         rows = []
@@ -143,7 +165,7 @@ class Calibration:
 
     def summary(self) -> str:
         """What the three panels say, with all numbers; also the picture's alt text."""
-        first, second, third = self.uniformity(), self.leakage(), self.sensitivity()
+        first, second, third, slow = self.uniformity(), self.leakage(), self.sensitivity(), self.slow_change()
         tests = "; ".join(
             f"{r['protocol']} {r['rejections']} of {r['sets']} at 5 % (KS p {r['KS p']:.2g}, mean score {r['mean score']:.3f})"
             for _, r in first.iterrows()
@@ -164,6 +186,10 @@ class Calibration:
             f"the EEG's power, mean of {given['n_leak']} sets with its 95 % interval, chance {chance:.2f}: {songs}. "
             f"The retrieval percentile of the decoder stays between {second['retrieval'].min():.2f} and "
             f"{second['retrieval'].max():.2f} under all seven (chance .5).",
+            f"A gain that rises by {100 * sets.RISE:g} % in all recordings while the music builds up: retrieval from the EEG's "
+            f"power {slow['score'].min():.2f} to {slow['score'].max():.2f}; the verdict's first four conditions hold in "
+            f"{slow['contributed without the condition'].sum()} of {slow['sets'].sum()} cases under the honest protocols, "
+            f"with the one on EEG from seconds away in {slow['contributed'].sum()}.",
             f"3. Something there: mean retrieval percentile of {given['n_coupling']} sets (chance .5) at each coupling: {ends}.",
         )
         return "\n".join(textwrap.fill(paragraph, 76) for paragraph in paragraphs)
@@ -211,7 +237,7 @@ def calibrate(
     n_permutations : int ≥ 20
         Of 5-s blocks within recordings, for each p.
     n_leak, n_coupling : int ≥ 2
-        Sets with drift; sets at each coupling, not more than `n_sets`.
+        Sets with drift, and with a slow change of all recordings; sets at each coupling, not more than `n_sets`.
     couplings : sequence of float
         Rising, the first one 0.
     seed : int
@@ -244,9 +270,10 @@ def calibrate(
         )
     tasks = [("honest", number, 0.0, n_permutations) for number in range(n_sets)]
     tasks += [("leak", number, 0.0, 0) for number in range(n_leak)]
+    tasks += [("slow", number, 0.0, 0) for number in range(n_leak)]
     tasks += [("honest", number, coupling, 0) for coupling in couplings[1:] for number in range(n_coupling)]
     done = _all([(seed, *task) for task in tasks], jobs, progress)
-    rows = {kind: [] for kind in ("honest", "leak")}
+    rows = {kind: [] for kind in ("honest", "leak", "slow")}
     for (kind, *_), found in zip(tasks, done, strict=True):
         rows[kind] += found
     honest = pd.DataFrame(rows["honest"])
@@ -258,7 +285,7 @@ def calibrate(
         "n_sets": n_sets, "n_permutations": n_permutations, "n_leak": n_leak, "n_coupling": n_coupling,
         "couplings": couplings, "seed": seed,
     }  # fmt: skip
-    return Calibration(null, pd.DataFrame(rows["leak"]), paired, settings)
+    return Calibration(null, pd.DataFrame(rows["leak"]), pd.DataFrame(rows["slow"]), paired, settings)
 
 
 def _all(tasks, jobs, progress):
@@ -285,6 +312,8 @@ def _score(shared, task):
     seed, kind, number, coupling, n_permutations = task
     if kind == "leak":
         return sets.score_leak(shared, number, seed=seed)
+    if kind == "slow":
+        return sets.score_slow(shared, number, seed=seed)
     return sets.score_honest(shared, number, seed=seed, coupling=coupling, n_permutations=n_permutations)
 
 

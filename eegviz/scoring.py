@@ -4,6 +4,7 @@ The run's predictions, the answers without EEG, the oracle, the fingerprint and 
 the same metrics, song by song, so that memory holds the pictures of one song.
 
 Functions: `score_regressor`, `score_classifier`, `own_scores` (of a `Job`), `retrieval` (which second, for a table).
+Class: `WhichSecond` (its scores for any pairing of predictions and seconds).
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class Scored:
 def score_regressor(job: Job) -> Scored:
     """Score a run that predicts pictures: which second, which song, how like."""
     table, values, notes = job.table, _Values(job.table), {}
-    which = _Which.of(job.run.predictions, job.target, table)
+    which = WhichSecond.of(job.run.predictions, job.target, table)
     blind, fingerprint, namer = baselines.NoEEG(job.view), _fingerprint(job), grading.namer(job.run)
     if namer is not None and fingerprint is not None:
         values.named["fingerprint"] = fingerprint
@@ -110,7 +111,7 @@ def score_regressor(job: Job) -> Scored:
     shown = [
         scorecard.control(name, values.get(name, "retrieval"), table, notes.get(name, "")) for name in controls.CONTROLS
     ]
-    return Scored(rows, columns, shown, [] if which is None else _shifts(which, table))
+    return Scored(rows, columns, shown, [] if which is None else which.shifts(table))
 
 
 def own_scores(job: Job) -> dict:
@@ -119,7 +120,7 @@ def own_scores(job: Job) -> dict:
     The same numbers as in the rows of `score_regressor`.
     """
     table, values = job.table, _Values(job.table)
-    which, namer = _Which.of(job.run.predictions, job.target, table), grading.namer(job.run)
+    which, namer = WhichSecond.of(job.run.predictions, job.target, table), grading.namer(job.run)
     for rows in job.songs.values():
         _score_own(job, rows, which, namer, values)
     rows = scorecard.song_rows(values.named, table, {}, "song accuracy")
@@ -217,7 +218,7 @@ class _Values:
         return nulls.listener_mean(values[there], self._listeners[there])
 
 
-class _Which:
+class WhichSecond:
     """Which second is it? Scores of any prediction for any true second of its song."""
 
     def __init__(self, found, matched):
@@ -248,6 +249,19 @@ class _Which:
         """Of the predictions of rows `giver` for the true seconds of rows `taker`, of the same song."""
         place = self.found.table.start[giver] + self.found.table.column[taker]
         return {name: shares[place] for name, shares in self._shares.items()}
+
+    def shifts(self, table):
+        """Retrieval with EEG from some seconds earlier or later, a row a shift; `table` as in `of`."""
+        result = []
+        for seconds in controls.SHIFTS:
+            giver = controls.shifted(table, seconds)
+            taker = np.flatnonzero(giver >= 0)
+            values = np.full(len(table), np.nan)
+            values[taker] = self.scores_of(giver[taker], taker)["retrieval"]
+            note = f"fewer than half of the test windows have a test second {seconds:+d} s away"
+            told = scorecard.control("", values, table, note)
+            result.append({"seconds": seconds} | {key: value for key, value in told.items() if key != "name"})
+        return result
 
     def chance(self, name):
         """Chance level of a metric."""
@@ -285,7 +299,7 @@ def _score_song(job, song, rows, which, blind, fingerprint, namer, values):
 
     def add(who, pictures, where):
         values.add(who, rows[where], _likeness(pictures, target[where]))
-        found = None if which is None else _Which.of(pictures, target[where], mine.iloc[where].reset_index(drop=True))
+        found = None if which is None else WhichSecond.of(pictures, target[where], mine.iloc[where].reset_index(drop=True))
         if found is not None:
             values.add(who, rows[where], found.scores())
 
@@ -305,7 +319,7 @@ def _score_song(job, song, rows, which, blind, fingerprint, namer, values):
     before = baselines.previous_second(job.windows, song, seconds)[again]
     add_by_second("previous second", before)
     if which is not None:
-        once = _Which.of(before[first], target[first], mine.iloc[first].assign(recording=song).reset_index(drop=True))
+        once = WhichSecond.of(before[first], target[first], mine.iloc[first].assign(recording=song).reset_index(drop=True))
         values.add("previous second", rows, {k: v[again] for k, v in once.scores().items()})
     taken, pictures = baselines.ceiling(job.windows, song, seconds)
     add("ceiling", pictures, first[np.isin(seconds, taken)])
@@ -405,17 +419,3 @@ def _second_row(name, values, table, which, p):
     if own is None:
         return scorecard.row(name, None, table, note=which.why_not(name))
     return scorecard.row(name, own, table, chance=which.chance(name), p=p, beside=values.beside(name))
-
-
-def _shifts(which, table):
-    """Retrieval with EEG from some seconds earlier or later."""
-    result = []
-    for seconds in controls.SHIFTS:
-        giver = controls.shifted(table, seconds)
-        taker = np.flatnonzero(giver >= 0)
-        values = np.full(len(table), np.nan)
-        values[taker] = which.scores_of(giver[taker], taker)["retrieval"]
-        note = f"fewer than half of the test windows have a test second {seconds:+d} s away"
-        told = scorecard.control("", values, table, note)
-        result.append({"seconds": seconds} | {key: value for key, value in told.items() if key != "name"})
-    return result

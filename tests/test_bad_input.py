@@ -75,7 +75,7 @@ def test_constant_predictions(run, tmp_path):
     printed = told("evaluate", predicting(run, tmp_path, np.full((120, 44, 128), 0.3, np.float32)))
     assert "VERDICT: No evidence that the EEG contributed" in printed
     assert "[ ] permutation p = 1.000" in printed
-    assert "interval [0.500, 0.500] over 3 listeners; chance 0.500" in printed
+    assert "interval [0.500, 0.500] over 3 listeners (few: covers about 76 %); chance" in printed
 
 
 def test_predictions_of_nan(run, tmp_path):
@@ -93,3 +93,20 @@ def test_fewer_windows_than_k(tmp_path):
     printed = told("evaluate", made.path)
     assert runs.open(made.path).metrics["metrics"][2]["score"] is None
     assert "top-5 is n/a: a song has 3 test seconds only, fewer than 5" in printed
+
+
+def test_scores_belong_to_the_predictions_they_were_made_of(run, tmp_path):
+    """Damaged scores are made again, scores of other predictions too; without predictions there is no verdict."""
+    copy = predicting(run, tmp_path, np.array(run.predictions))
+    first = told("evaluate", copy)
+    (copy / "metrics.json").write_text("{")
+    assert told("evaluate", copy) == first
+    np.save(copy / "predictions.npy", np.full((120, 44, 128), 0.3, np.float32))
+    assert "[ ] permutation p = 1.000" in told("evaluate", copy)
+    (copy / "predictions.npy").unlink()
+    assert "has lost its predictions.npy. Delete the folder and train the run again." in refused("evaluate", copy)
+
+
+def test_a_run_without_a_learning_rate_is_not_told_to_lower_it(run, tmp_path):
+    said = refused("evaluate", predicting(run, tmp_path, np.full((120, 44, 128), np.nan, np.float32)))
+    assert "The file was changed: delete the run's folder and train it again." in said

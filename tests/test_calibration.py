@@ -25,7 +25,7 @@ def tiny():
 
 
 def equal(one, other):
-    return all(getattr(one, name).equals(getattr(other, name)) for name in ("null", "leak", "coupling"))
+    return all(getattr(one, name).equals(getattr(other, name)) for name in ("null", "leak", "slow", "coupling"))
 
 
 # --- what comes out ------------------------------------------------------------------------------------------------
@@ -78,6 +78,15 @@ def test_leaky_protocols_are_brilliant_and_flagged(tiny):
     assert (found["chance"].dropna() == 0.25).all()
     assert found.loc[["repeat", "subject"], "recordings"].tolist() == [64, 64]  # every one was in the test once
     assert found["retrieval"].between(0.44, 0.56).all()  # drift does not say which second
+
+
+def test_a_slow_change_of_all_recordings_is_not_believed(tiny):
+    found = tiny.slow_change()
+    assert found["sets"].tolist() == [2] * 4
+    assert (found["score"] > 0.55).all()
+    assert found["contributed without the condition"].sum() >= 6  # of 8: the four conditions are fooled
+    assert found["contributed"].sum() == 0
+    assert not tiny.slow["contributed"].any()
 
 
 def test_the_summary_says_what_must_be_said(tiny):
@@ -240,6 +249,10 @@ def test_the_evaluation_tells_the_truth_on_200_null_sets():
     assert (leaky["accuracy"] >= 0.8).all()
     for name in ("repeat", "subject"):
         assert leak.loc[name, "low"] <= leak.loc[name, "chance"] <= leak.loc[name, "high"]
+
+    slow = found.slow_change()
+    assert slow["contributed without the condition"].sum() > slow["sets"].sum() / 2
+    assert slow["contributed"].sum() <= 0.05 * slow["sets"].sum()
 
     for name, own in found.sensitivity().groupby("protocol"):
         assert own["score"].is_monotonic_increasing, name

@@ -1,8 +1,10 @@
 """The command line, end to end: what a user types, what it prints, and how it ends."""
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +33,7 @@ def test_train_evaluate_reconstruct(trained, tmp_path):
     assert "chance" in printed
     result = json.loads(eegviz("evaluate", trained, "--json").stdout)
     assert result["split"]["spec"] == "repeat"
+    assert eegviz("evaluate", trained, "--json").stdout.strip() == (Path(trained) / "metrics.json").read_text()
     file = tmp_path / "x.flac"
     said = eegviz("reconstruct", trained, "--recording", "S01_song21_r2", "--duration", 3, "--out", file).stdout
     assert "3 test" in said
@@ -59,12 +62,21 @@ def test_info(tiny_store):
         (("reconstruct", "{run}", "--out", "{tmp}/x.wav"), "either --recording"),
         (("reconstruct", "{run}", "--out", "{tmp}/x.wav", "--recording", "S77"), "it has S01_song21_r1"),
         (("train", "{store}", "--out", "{store}/manifest.json", "--preset", "fast"), "cannot read or write"),
-        (("train", "{store}", "--out", "{tmp}", "--split", "blocked", "--folds"), "has no folds"),
+        (("train", "{store}", "--out", "{tmp}", "--split", "blocked", "--folds"), "For blocked leave out --folds"),
         (("reconstruct", "{run}", "--recording", "S01_song21_r2", "--out", "{store}/manifest.json/x.wav"), "cannot"),
         (("info", "{tmp}"), "is not a store"),
         (("ingest", "nmed-x", "{tmp}", "{tmp}/s"), "nmed-t"),
         (("report", "99", "--store", "{store}", "--out", "{tmp}"), "99"),
         (("report", "--store", "{tmp}/nothing", "--out", "{tmp}"), "is not a store"),
+        (
+            ("report", "01", "--store", "{store}", "--out", "{tmp}", "--set", "fast=maybe"),
+            "--set fast=maybe: notebook 01_data_tour expects true or false.",
+        ),
+        (
+            ("report", "02", "--store", "{store}", "--out", "{tmp}", "--set", "seed=true"),
+            "--set seed=true: notebook 02_psd_vs_raw expects a whole number.",
+        ),
+        (("report", "--store", "{store}", "--out", "{tmp}", "--set", "real=3"), "11_is_it_the_brain expects text"),
     ],
 )
 def test_a_users_mistake_is_one_message_and_exit_code_2(arguments, message, tiny_store, trained, tmp_path):
@@ -73,6 +85,22 @@ def test_a_users_mistake_is_one_message_and_exit_code_2(arguments, message, tiny
     assert found.returncode == 2
     assert message in found.stderr
     assert found.stderr.count("eegviz: ") == 1
+
+
+def test_a_store_that_has_moved_is_named_with_store(tiny_store, trained, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(trained, copy)
+    (copy / "metrics.json").unlink(missing_ok=True)
+    made = json.loads((copy / "provenance.json").read_text())
+    gone = str(tmp_path / "gone")
+    (copy / "provenance.json").write_text(json.dumps(made | {"store": gone}))
+    sound = ("--recording", "S01_song21_r2", "--duration", 3, "--out", tmp_path / "x.wav")
+    for command in (("evaluate", copy), ("reconstruct", copy, *sound)):
+        said = eegviz(*command, ok=False).stderr
+        assert f"{gone} is not a store: expected a folder with manifest.json, found nothing" in said
+        assert "if it has moved, give its new folder (eegviz evaluate and reconstruct: --store FOLDER)" in said
+    assert "VERDICT" in eegviz("evaluate", copy, "--store", tiny_store.path).stdout
+    assert "3 test" in eegviz("reconstruct", copy, *sound, "--store", tiny_store.path).stdout
 
 
 def test_debug_shows_the_traceback():

@@ -35,7 +35,7 @@ def test_every_score_carries_what_it_needs(result):
         assert row["definition"]
         assert row["n"] == result["split"]["n_test"]
         assert row["low"] <= row["score"] <= row["high"]
-        assert row["unit"].endswith("listeners")
+        assert row["unit"] == "3 listeners (few: covers about 76 %)"
         assert 0 < row["p"] <= 1
         assert "permutations" in row["p_unit"]
         assert {"zero EEG", "noise EEG", "shuffled", "other listener"} <= set(row["controls"]) | (
@@ -56,7 +56,7 @@ def test_every_score_carries_what_it_needs(result):
 
 def test_the_verdict_is_one_of_three_sentences_with_its_reasons(result):
     assert result["verdict"] in (verdict.CONTRIBUTED, verdict.NO_EVIDENCE)
-    assert len(result["reasons"]) == 4
+    assert len(result["reasons"]) == 5
     assert (result["verdict"] == verdict.CONTRIBUTED) == all(r["holds"] for r in result["reasons"])
 
 
