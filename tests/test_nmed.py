@@ -38,10 +38,8 @@ def ingest(source, path, **options):
     return datasets.ingest(options.pop("dataset", "nmed-t"), source, path, **options)
 
 
-@pytest.fixture
-def source(tmp_path):
+def write_source(folder):
     """Two songs of two listeners, with their sounds."""
-    folder = tmp_path / "source"
     for number in (21, 22):
         write_song(folder, number)
         write_sound(folder / "audio" / f"song{number}.wav", seed=number)
