@@ -242,7 +242,7 @@ def timeline(table, *, title=""):
     return _ticks(hv.Overlay(layers), yticks=ticks, legend_position="right")
 
 
-def shift_curve(table, *, title="", ylabel="Retrieval percentile", chance=0.5):
+def shift_curve(table, *, title="", ylabel="Retrieval percentile", chance=0.5, ylim=None):
     """Score against a time shift between EEG and music, with its interval as a band and chance as a dashed line.
 
     Parameters
@@ -251,6 +251,8 @@ def shift_curve(table, *, title="", ylabel="Retrieval percentile", chance=0.5):
         ``seconds`` of the shift, ``score``, ``low``, ``high``.
     title, ylabel : str
     chance : float
+    ylim : tuple of float, optional
+        So that several curves can be compared; by default what the band and chance need.
     """
     table = table.sort_values("seconds")
     x, score, low, high = (table[c].to_numpy(float) for c in ("seconds", "score", "low", "high"))
@@ -263,7 +265,8 @@ def shift_curve(table, *, title="", ylabel="Retrieval percentile", chance=0.5):
         _style(hv.Scatter((x, score), "Shift (s)", ylabel), "Scatter", title, color=BLUE, s=30),
     ]
     bottom, top = min(chance, np.nanmin(low)), max(chance, np.nanmax(high))
-    return _ticks(hv.Overlay(layers), ylim=(bottom - 0.08 * (top - bottom) - 0.01, top + 0.08 * (top - bottom) + 0.01))
+    room = 0.08 * (top - bottom) + 0.01
+    return _ticks(hv.Overlay(layers), ylim=ylim or (bottom - room, top + room))
 
 
 # colour and line of the four honest protocols: told apart without colour too
