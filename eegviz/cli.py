@@ -188,7 +188,7 @@ def train(
         from eegviz import recipes
 
         made = recipes.run_folds(opened, config, out=out, device=device)
-        print(verdict.describe(evaluation.pool(made)))
+        print(verdict.describe(evaluation.pool(made, store=opened)))
         print(*(run.path for run in made), sep="\n")
         return
     run = training.train(opened, config, out=out, device=device)
@@ -200,7 +200,7 @@ def train(
 def evaluate(
     run: RunFolder,
     store: Annotated[Path | None, typer.Option(help="Store of the run, when it has moved.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the run's metrics.json.")] = False,
 ):
     """Print the verdict table.
 
@@ -210,7 +210,7 @@ def evaluate(
 
     opened = runs.open(run)
     result = evaluation.evaluate(opened, store=opened.store(store) if store else None)
-    print(json.dumps(result, indent=1) if as_json else verdict.describe(result))
+    print((opened.path / "metrics.json").read_text(encoding="utf-8") if as_json else verdict.describe(result))
 
 
 @app.command()
@@ -264,8 +264,10 @@ def report(
     """
     from eegviz import report as reports
 
+    settings = _settings(set_)
+    _check_kinds(settings, notebooks)
     index = reports.report(
-        notebooks or None, store, out=out, runs=runs, fast=not full, seed=seed, settings=_settings(set_), jobs=jobs
+        notebooks or None, store, out=out, runs=runs, fast=not full, seed=seed, settings=settings, jobs=jobs
     )
     print(index)
 
@@ -282,6 +284,27 @@ def _settings(pairs):
         except json.JSONDecodeError:
             settings[key] = value
     return settings
+
+
+def _check_kinds(settings, notebooks):
+    """Refuse values of another kind than the default that a notebook declares for them."""
+    from eegviz import headless
+
+    for path in headless.find_notebooks(notebooks or (), folder=None) if settings else ():
+        declared = headless.declared_parameters(headless.read_notebook(path))
+        for key in settings.keys() & declared.keys():
+            value, default = settings[key], declared[key]
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            kind, fits = {
+                bool: ("true or false", isinstance(value, bool)),
+                int: ("a whole number", is_number and isinstance(value, int)),
+                float: ("a number", is_number),
+                str: ("text (a folder whose name is a number: ./2024)", isinstance(value, str)),
+            }.get(type(default), ("", True))
+            if not fits:
+                raise ParameterError(
+                    f"--set {key}={value if isinstance(value, str) else json.dumps(value)}: notebook {path.stem} expects {kind}."
+                )
 
 
 if __name__ == "__main__":

@@ -93,7 +93,10 @@ def evaluate(run: runs.Run, *, store=None, windows=None, force=False):
         "format": FORMAT,
         "run": run.path.name,
         "name": run.name,
+        "seed": run.config["seed"],
         "dataset": run.config["data"]["dataset"],
+        "data_fingerprint": run.config["data"]["fingerprint"],
+        "store": run.provenance["store"],
         "simulated": run.provenance["simulated"],
         "verdict": decided["sentence"],
         "reasons": decided["reasons"],
@@ -172,7 +175,7 @@ def by_bin(run: runs.Run, *, windows=None, split=None) -> pd.DataFrame:
     )
 
 
-def pool(folds) -> dict:
+def pool(folds, *, store=None) -> dict:
     """Scores of runs that each held out another listener, song or hearing, as one result over all of them.
 
     Windows of all folds count together, so that few listeners still give an interval over listeners, and the primary
@@ -182,16 +185,18 @@ def pool(folds) -> dict:
     ----------
     folds : list of Run
         Scored runs of one config that differ in the split only.
+    store : Store, optional
+        Where their store is now, when it has moved.
 
     Returns
     -------
     dict
-        As `evaluate` returns it.
+        As `evaluate` returns it; what is shared between the sides (``audit``) is the first fold's.
     """
     results = [fold.metrics for fold in folds]
     scores = pd.concat([fold.scores for fold in folds], ignore_index=True)
     weights = np.array([result["split"]["n_test"] for result in results], float)
-    p = _pooled_p(folds, scores)
+    p = _pooled_p(folds, scores, store)
     rows = []
     for parts in zip(*(result["metrics"] for result in results), strict=True):
         name, note = parts[0]["metric"], next((part["note"] for part in parts if part["score"] is None), "")
@@ -227,6 +232,7 @@ def pool(folds) -> dict:
     decided = verdicts.decide(rows[0], shown, shifts=shifts, can_separate=split["can_separate"], label=split["label"])
     return results[0] | {
         "run": [f.path.name for f in folds], "split": split, "metrics": rows, "controls": shown, "shifts": shifts,
+        "n_beside": sum(result["n_beside"] for result in results),
         "verdict": decided["sentence"], "reasons": decided["reasons"],
     }  # fmt: skip
 
@@ -328,12 +334,12 @@ def _pooled_shift(parts):
     return parts[0] | {"score": score, "low": None, "high": None, "n": n}
 
 
-def _pooled_p(folds, scores):
+def _pooled_p(folds, scores, opened):
     """Permutation p of which second and which song over all folds; the metrics of pictures are not permuted again."""
     named = scores["named_song"].to_numpy(str) if "named_song" in scores else None
     found = None
     if "retrieval" in scores:
-        windows = folds[0].windows()
+        windows = folds[0].windows(opened)
         test = np.concatenate([fold.split(windows).test for fold in folds])
         found = scoring.retrieval(np.concatenate([fold.predictions for fold in folds]), windows.target(test), scores)
     return scorecard.p_values(scores, named=named, found=found)

@@ -115,7 +115,7 @@ def song_rows(named, table, p, metric):
     for name, who in named.items():
         who = np.asarray(who, dtype=str)
         told = who != ""
-        if told.mean() >= MIN_SHARE:
+        if told.sum() >= max(1, MIN_SHARE * _asked(told, table).sum()):
             rights[name] = float((who == songs)[told].mean())
             kappas[name] = finite(identification.kappa(who[told], songs[told]))
 
@@ -142,8 +142,7 @@ def control(name, values, table, note=""):
     """The primary score under one control, with its interval; n/a with a `note` where too few windows can have it."""
     there = np.zeros(len(table), bool) if values is None else np.isfinite(values)
     result = {"name": name, "score": None, "low": None, "high": None, "n": int(there.sum()), "note": note}
-    asked = table["recording"].isin(table["recording"][there])
-    if not there.any() or there.sum() < MIN_SHARE * asked.sum():
+    if not there.any() or there.sum() < MIN_SHARE * _asked(there, table).sum():
         return result | {"note": note or "fewer than half of the test windows can have it"}
     found = interval(np.asarray(values)[there], table[there])
     return result | {"score": float(found.estimate), "low": finite(found.low), "high": finite(found.high), "note": ""}
@@ -212,6 +211,11 @@ def p_values(table, *, named=None, found=None, matched=None, observed=None, pred
         null = nulls.pairs(PICTURE[name], prediction, target, few, listeners, max_pairs=max(MAX_PAIRS, 2 * len(table)))
         add(name, values, null, few.unit, "less" if name == "MSE" else "greater")
     return result
+
+
+def _asked(there, table):
+    """Windows of the recordings that were scored at all."""
+    return table["recording"].isin(table["recording"][there])
 
 
 def _over(found):

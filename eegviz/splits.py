@@ -229,7 +229,9 @@ def folds(table, spec, *, seed=0, gap=1.0, validation=0.1, window=1.0):
     """
     name, options = _parse(spec)
     if name not in ("subject", "song", "repeat"):
-        raise ParameterError(f"{spec!r} has no folds: expected subject, song or repeat. Use split() for {name}.")
+        raise ParameterError(
+            f"{spec!r} has no folds: expected subject, song or repeat. For {name} leave out --folds (in Python: split())."
+        )
     window, given = seconds_above_0(window, "window"), ":" in str(spec)
     frame = canonical(table, name, window)
     if name == "repeat":

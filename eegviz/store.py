@@ -138,7 +138,9 @@ class Store:
         try:
             eeg = np.load(file, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{file} cannot be read ({error}); run store.verify and ingest the data again") from error
+            raise DataError(
+                f"{file} cannot be read ({error}); check the store with eegviz info --verify, and ingest the data again"
+            ) from error
         expected = (row["n_channels"], row["n_times"])
         if eeg.shape != expected or eeg.dtype != np.float32:
             raise DataError(
@@ -199,7 +201,9 @@ class Store:
         try:
             return soundfile.read(file, dtype="float32")
         except (OSError, soundfile.SoundFileError) as error:
-            raise DataError(f"{file} cannot be read ({error}); run store.verify and ingest the data again") from error
+            raise DataError(
+                f"{file} cannot be read ({error}); check the store with eegviz info --verify, and ingest the data again"
+            ) from error
 
     def has_table(self, name):
         """Say whether the store holds a table of this name."""

@@ -6,10 +6,10 @@ Rule, on the primary metric (within-song retrieval of centred predictions; accur
   itself are on both sides there.
 - *The EEG contributed*: on a split that separates song from recording, when all of it holds: permutation p < .05; the
   95 % interval lies above chance; and above the best answer without EEG; and the score is gone when the EEG is shuffled
-  within the song (its interval reaches down to chance, and it lies below the run's interval); and it is gone when the EEG
-  is `FAR` seconds away, where the test holds such seconds (on average it lies below the run's interval, and has lost more
-  than half of what lay above chance). This last condition is ours: a slow change that all recordings share, such as an
-  amplitude that rises from start to end under music that builds up, passes all others (`eegviz.calibration`).
+  within the song (its interval reaches down to chance, and it lies below the run's interval); and it is gone with EEG
+  from `AWAY` seconds before and after, where the test holds such seconds (their mean lies below the run's interval, and
+  has lost more than half of what lay above chance). This last condition is ours: a slow change that all recordings share,
+  such as an amplitude that rises from start to end under music that builds up, passes all others (`eegviz.calibration`).
 - *No evidence that the EEG contributed*: otherwise on such a split.
 
 Functions: `decide`, `describe` (the printed table), `sentence`, `beside_baselines`, `ladder` (the primary score and all that
@@ -20,14 +20,12 @@ from __future__ import annotations
 
 import textwrap
 
-from eegviz.baselines import NO_EEG, ORACLE
-from eegviz.controls import CONTROLS
-
 CONTRIBUTED = "The EEG contributed"
 NO_EVIDENCE = "No evidence that the EEG contributed"
 CANNOT_TELL = "This split cannot tell"
 ALPHA = 0.05
-FAR = (5, 10)  # seconds, either way: far enough from the window's own second that its response has passed (our choice)
+AWAY = (1, 2, 5)  # seconds, either way (our choice): a response has passed, a slow change has hardly begun; several,
+# because music that repeats itself is alike at some of them
 JUDGES = {"retrieval": "shuffled", "accuracy": "noise EEG"}  # the control that must be gone, by primary metric
 WIDTH = 76  # columns of printed tables: what a page of the report shows without scrolling
 
@@ -45,7 +43,7 @@ def decide(row, controls, *, can_separate, label, shifts=()) -> dict:
     label : str
         Of the split.
     shifts : list of dict
-        The primary score under time shifts: seconds, score. Those of `FAR` must be gone, where there are any.
+        The primary score under time shifts: seconds, score. Those of `AWAY` must be gone, where there are any.
 
     Returns
     -------
@@ -66,7 +64,7 @@ def decide(row, controls, *, can_separate, label, shifts=()) -> dict:
     reasons = [
         _reason(
             p is not None and p < ALPHA,
-            f"permutation p = {p_value(p)} ({row['p_unit']})"
+            f"permutation p {_relation(p)} ({row['p_unit']})"
             if p is not None
             else f"no permutation p: {row['p_unit']}",
         ),
@@ -84,12 +82,13 @@ def decide(row, controls, *, can_separate, label, shifts=()) -> dict:
         gone = control["low"] is not None and control["low"] <= chance and control["score"] < low
         seen = f"{control['score']:.3f} [{number(control['low'])}, {number(control['high'])}]"
         reasons.append(_reason(gone, f"{name} EEG: {seen}, {'gone' if gone else 'not gone'}"))
-    far = [shift for shift in shifts if abs(shift["seconds"]) in FAR and shift["score"] is not None]
-    if far:
-        mean = sum(shift["score"] for shift in far) / len(far)
+    away = [shift for shift in shifts if abs(shift["seconds"]) in AWAY and shift["score"] is not None]
+    if away:
+        mean = sum(shift["score"] for shift in away) / len(away)
         gone = mean < low and mean - chance < (row["score"] - chance) / 2
-        seconds = " and ".join(sorted({str(abs(shift["seconds"])) for shift in far}, key=int))
-        told = "gone" if gone else "not gone, as after a slow change of all recordings"
+        *most, last = (str(s) for s in sorted({abs(shift["seconds"]) for shift in away}))
+        seconds = f"{', '.join(most)} and {last}" if most else last
+        told = "gone" if gone else "not gone" + ", as after a slow change of all recordings" * (low > chance)
         reasons.append(_reason(gone, f"EEG from {seconds} s away: {mean:.3f}, {told}"))
     holds = all(reason["holds"] for reason in reasons)
     return {"sentence": CONTRIBUTED if holds else NO_EVIDENCE, "reasons": reasons}
@@ -101,71 +100,42 @@ def describe(result, *, brief=False) -> str:
     Parameters
     ----------
     result : dict
-        Of `eegviz.evaluation.evaluate`.
+        Of `eegviz.evaluation.evaluate`, or of `eegviz.evaluation.pool`.
     brief : bool
         Verdict, reasons and scores only.
+
+    Returns
+    -------
+    str
+        Lines of at most `WIDTH` columns. What prints n/a, or is left out because nothing in it is defined, has its
+        reason below its table.
     """
-    split = result["split"]
-    listeners = f"{split['n_listeners']} listener{'s' if split['n_listeners'] != 1 else ''}"
+    rows, without = [_without_same_song(row) for row in result["metrics"]], {}
     parts = [
-        _wrapped(f"{result['name']}{'  [simulated data]' if result['simulated'] else ''}"),
-        _wrapped(f"split {split['spec']}: {split['label']}"),
-        f"train {split['n_train']}, validation {split['n_validation']}, test {split['n_test']} windows of {listeners}",
+        *_head(result),
         "",
         f"VERDICT: {result['verdict']}.",
         *(_wrapped(f"[{'x' if r['holds'] else ' '}] {r['text']}", "    ") for r in result["reasons"]),
+        *_rule(result),
         "",
-        *_scores(result["metrics"]),
+        *_scores(rows),
+        *_undefined(result, rows),
     ]
     if brief:
-        return "\n".join(parts)
-    parts += [
-        "",
-        "Without EEG (from training data only):",
-        *_columns(result["metrics"], [(name, "baselines", name) for name in NO_EEG], 15),
-        "",
-        "With the true music (previous second, ceiling), the run told the song,",
-        "the recording's fingerprint (EEG, no music), and a linear decoder:",
-        *_columns(
-            result["metrics"],
-            [
-                ("prev second", "oracle", ORACLE[0]),
-                ("ceiling", "oracle", ORACLE[1]),
-                ("song told", "oracle", ORACLE[2]),
-                ("fingerprint", "beside", "fingerprint"),
-                ("linear", "beside", "linear decoder"),
-            ],
-            12,
-        ),
-    ]
-    if result["no_linear_decoder"]:
-        parts.append(_wrapped(f"linear decoder is n/a: {result['no_linear_decoder']}", "    "))
-    if any(row["controls"] for row in result["metrics"]):
-        part = result["n_beside"] < split["n_test"]
-        parts += [
-            "",
-            "Controls: the same weights, other EEG:",
-            *_columns(result["metrics"], [(name.partition(" ")[0], "controls", name) for name in CONTROLS], 10),
-            *(
-                _wrapped(f"{c['name']} is n/a: {c['note']}", "    ")
-                for c in result["controls"]
-                if c["score"] is None and c["note"]
-            ),
-        ]
-        if part:
-            text = (
-                f"random second, fingerprint, noise, silence, and pictures under shuffled and other EEG: from "
-                f"{result['n_beside']} of the windows (whole recordings, spread over listeners and songs)"
-            )
-            parts.append(_wrapped(text, "    "))
+        columns = [(name, *_COLUMNS[name][:2]) for name in ("shuffled", "ceiling")]
+        return "\n".join(parts + _why_missing(result, rows, columns, without))
+    shown = []
+    for title, names, width in _TABLES:
+        columns = [(name, *_COLUMNS[name][:2]) for name in names]
+        there = [c for c in columns if any(row[c[1]].get(c[2]) is not None for row in rows)]
+        shown += [name for name, *_ in there]
+        if there:
+            parts += ["", f"{title}:", *_columns(rows, there, width), *_why_missing(result, rows, columns, without)]
+        else:
+            parts += _why_missing(result, rows, columns, without)
     if any(shift["score"] is not None for shift in result["shifts"]):
-        parts += [
-            "",
-            f"EEG shifted against the sound by seconds: {result['metrics'][0]['metric']}",
-            *_shifts(result["shifts"]),
-        ]
-    parts += ["", *_notes(result)]
-    return "\n".join(parts)
+        parts += ["", f"EEG shifted against the sound by seconds: {rows[0]['metric']}", *_shifts(result["shifts"])]
+    return "\n".join([*parts, "", *_notes(result, rows, shown)])
 
 
 def sentence(result) -> str:
@@ -191,20 +161,27 @@ def sentence(result) -> str:
 
 
 def beside_baselines(result) -> str:
-    """Which picture scores are better than the mean picture of the true song (else of all songs), in one sentence."""
+    """Which picture scores are better than the mean picture of the true song (else of all songs), in plain words."""
     better, worse = [], []
     rows = [row for row in result["metrics"] if row["metric"] in _LIKENESS and row["score"] is not None]
-    against = "song mean" if rows and "song mean" in rows[0]["baselines"] else "mean picture"
+    if not rows:
+        return "How like the true picture is not asked: nothing here predicts pictures."
+    against = "song mean" if "song mean" in rows[0]["baselines"] else "mean picture"
     for row in rows:
-        if against not in row["baselines"]:
+        if row["baselines"].get(against) is None:
             continue
-        gain = row["score"] - row["baselines"][against]
-        is_better = gain < 0 if row["better"] == "low" else gain > 0
-        (better if is_better else worse).append(f"{row['metric']} {row['score']:.3f} ({row['baselines'][against]:.3f})")
-    told = [f"{row['metric']} {row['oracle']['song told']:.3f}" for row in rows if "song told" in row["oracle"]]
+        name, blind = row["metric"], row["baselines"][against]
+        is_better = row["score"] < blind if row["better"] == "low" else row["score"] > blind
+        (better if is_better else worse).append(f"{name} {number(row['score'], name)} ({number(blind, name)})")
+    told = [
+        f"{row['metric']} {number(row['oracle']['song told'], row['metric'])}"
+        for row in rows
+        if row["oracle"].get("song told") is not None
+    ]
     return (
-        f"Better than the {against} without EEG (in brackets): {', '.join(better) or 'nothing'}; "
-        f"not better: {', '.join(worse) or 'nothing'}."
+        "The verdict is about which second it is. Another question is how like the true picture a prediction is, where a "
+        f"mean picture, which knows no EEG, is hard to beat. Better than the {against} (in brackets): "
+        f"{', '.join(better) or 'nothing'}; not better: {', '.join(worse) or 'nothing'}."
         + (f" Told the song, as the song mean is: {', '.join(told)}." if told else "")
     )
 
@@ -249,10 +226,48 @@ def overview(results) -> list:
 
 
 _LIKENESS = ("cosine", "correlation", "SSI", "PSNR", "MSE")
+_WHICH_SONG = ("song accuracy", "accuracy", "kappa")
+_SAME_SONG = ("shuffled", "other listener")  # controls that give a window EEG of its own song
+_DIGITS = {"MSE": 4, "PSNR": 2}  # behind the point; else 3
+# a column: group of the row, name in the group, what it is
+_COLUMNS = {
+    "mean picture": ("baselines", "mean picture", "the mean of all training pictures"),
+    "song mean": ("baselines", "song mean", "the mean of the true song's training pictures"),
+    "song spectrum": ("baselines", "song spectrum", "the song mean without time: each bin constant"),
+    "random second": ("baselines", "random second", "a random training second of the true song"),
+    "prev second": ("oracle", "previous second", "the true picture of the second before"),
+    "ceiling": ("oracle", "ceiling", "true pictures to sound and back, on up to 8 seconds of each song"),
+    "song told": ("oracle", "song told", "the prediction with the mean of the true song in place of the overall mean"),
+    "fingerprint": (
+        "beside", "fingerprint", "the song of the training recording whose channels' power is most like the window's",
+    ),
+    "linear": ("beside", "linear decoder", "the linear decoder, a ridge regression of the same windows and split"),
+    "zero": ("controls", "zero EEG", "no signal in any channel"),
+    "noise": ("controls", "noise EEG", "noise with the recording's spectrum and its relations between channels"),
+    "shuffled": ("controls", "shuffled", "EEG of other seconds of the same recording"),
+    "other": (
+        "controls", "other listener",
+        "EEG of another listener at the same second of the music; the mean is the run's own where all have every second",
+    ),
+    "silence": ("controls", "silence", "EEG from before the song"),
+}  # fmt: skip
+_FEW = "fewer than half of the test windows have a test second so far away"
+_TABLES = (
+    ("Without EEG (from training data only)", ("mean picture", "song mean", "song spectrum", "random second"), 15),
+    ("With the true music", ("prev second", "ceiling", "song told"), 12),
+    ("Other answers from the EEG", ("fingerprint", "linear"), 12),
+    ("Controls: the same weights, other EEG", ("zero", "noise", "shuffled", "other", "silence"), 10),
+)
 
 
 def p_value(p) -> str:
-    """``0.000999`` → ``.001``; what is not defined prints n/a."""
+    """A p with three decimals and no zero before the point; n/a where it is not defined.
+
+    Examples
+    --------
+    >>> p_value(0.0421), p_value(0.000999), p_value(None)
+    ('.042', '<.001', 'n/a')
+    """
     return "n/a" if p is None else f"{p:.3f}".removeprefix("0") if p >= 0.001 else "<.001"
 
 
@@ -265,59 +280,217 @@ def _reason(holds, text):
     return {"holds": bool(holds), "text": text}
 
 
+def _is_pooled(result):
+    return isinstance(result["run"], list)
+
+
+def _head(result):
+    """What was scored, on which split, with how many windows."""
+    split, name = result["split"], result["name"]
+    listeners = f"{split['n_listeners']} listener{'s' if split['n_listeners'] != 1 else ''}"
+    sides = f"train {split['n_train']}, validation {split['n_validation']}"
+    if _is_pooled(result):
+        parts = name.split(" · ")
+        name = " · ".join([*parts[:2], parts[-1]])  # without the split, which is that of one fold
+        sides += f" (mean of {len(result['run'])} folds)"
+    return [
+        _wrapped(f"{name}{'  [simulated data]' if result['simulated'] else ''}"),
+        _wrapped(f"split {split['spec']}: {split['label']}"),
+        _wrapped(f"{sides}, test {split['n_test']} windows of {listeners}"),
+    ]
+
+
+def _rule(result):
+    """What the rule asks, below its reasons."""
+    row = result["metrics"][0]
+    if not result["split"]["can_separate"]:
+        text = "the rule asks for a split that separates song from recording: repeat, subject, song or subject_song"
+        return [_wrapped(text, "    ")]
+    if row["score"] is None or row["low"] is None:
+        return []
+    judge = JUDGES[row["metric"]].removesuffix(" EEG")
+    there = [shift["seconds"] for shift in result["shifts"] if shift["score"] is not None]
+    seconds = sorted({abs(s) for s in there if abs(s) in AWAY})
+    away = f"{_listed([str(s) for s in seconds])} s away" if seconds else ""
+    asked = (
+        f"all must hold: p < {f'{ALPHA:g}'.removeprefix('0')}; the interval above chance and above the best answer "
+        f"without EEG; {judge} EEG gone{f'; EEG from {away} gone' if seconds else ''}"
+    )
+    gone = f"gone, {judge} EEG: its interval reaches down to chance, and its score is below the run's interval"
+    far = f"gone, EEG from {away}: below the run's interval, and more than half of what lay above chance is lost"
+    return [_wrapped(text, "    ") for text in (asked, gone, *([far] if seconds else []))]
+
+
+def _without_same_song(row):
+    """The row without what is the same by construction: the song named, under EEG of the same song."""
+    if row["metric"] not in _WHICH_SONG:
+        return row
+    return row | {"controls": {name: v for name, v in row["controls"].items() if name not in _SAME_SONG}}
+
+
 def _scores(rows):
     lines = [
-        f"{'metric':<14}{'score':>7}{'95 % interval':>14}{'chance':>7}{'no EEG':>7}{'shuffled':>9}{'ceiling':>8}{'p':>6}{'n':>5}"
+        f"{'metric':<14}{'score':>6}{'95 % interval':>14}{'chance':>7}{'no EEG':>7}{'shuffled':>9}{'ceiling':>8}{'p':>6}{'n':>5}"
     ]
     for row in rows:
-        interval = "n/a" if row["low"] is None else f"{row['low']:.3f}–{row['high']:.3f}"
-        blind = [value for value in row["baselines"].values() if value is not None]
+        name, blind = row["metric"], [value for value in row["baselines"].values() if value is not None]
+        interval = "n/a" if row["low"] is None else f"{number(row['low'], name)}–{number(row['high'], name)}"
         best = None if not blind else (min if row["better"] == "low" else max)(blind)
+        beside = (best, row["controls"].get("shuffled"), row["oracle"].get("ceiling"))
         lines.append(
-            f"{row['metric']:<14}{number(row['score']):>7}{interval:>14}{number(row['chance']):>7}{number(best):>7}"
-            f"{number(row['controls'].get('shuffled')):>9}{number(row['oracle'].get('ceiling')):>8}{p_value(row['p']):>6}"
-            f"{row['n']:>5}"
+            f"{name:<14}{number(row['score'], name):>6}{interval:>14}{number(row['chance']):>7}"
+            + "".join(f"{number(value, name):>{width}}" for value, width in zip(beside, (7, 9, 8), strict=True))
+            + f"{p_value(row['p']):>6}{row['n']:>5}"
         )
     return lines
 
 
-def _columns(rows, columns, width):
-    head = f"{'metric':<14}" + "".join(f"{name:>{width}}" for name, _, _ in columns)
-    lines = [head.rstrip()]
+def _undefined(result, rows):
+    """Why scores, intervals, chance levels and p are n/a: below the table of scores."""
+    scored, reasons = [row for row in rows if row["score"] is not None], {}
     for row in rows:
-        values = [number(row[group].get(key)) for _, group, key in columns]
+        if row["score"] is None:
+            reasons.setdefault(("", row["note"] or "not defined in this test"), []).append(row["metric"])
+    for row in scored:
+        if row["low"] is None:
+            why = row["unit"].partition(", ")[2] or row["unit"] or "it cannot be resampled here"
+            reasons.setdefault(("interval of ", why), []).append(row["metric"])
+        if row["p"] is None:
+            why = "not permuted again over the folds" if _is_pooled(result) else row["p_unit"]
+            reasons.setdefault(("p of ", why), []).append(row["metric"])
+        if row["chance"] is None:
+            why = "how like pictures are has no chance level; read it beside the answers without EEG"
+            reasons.setdefault(("chance of ", why), []).append(row["metric"])
+    return [_na(f"{what}{_listed(names)}", len(names) > 1 and not what, why) for (what, why), names in reasons.items()]
+
+
+def _columns(rows, columns, width):
+    lines = [f"{'metric':<14}" + "".join(f"{name:>{width}}" for name, _, _ in columns)]
+    for row in rows:
+        values = [number(row[group].get(key), row["metric"]) for _, group, key in columns]
         if set(values) != {"n/a"}:
             lines.append(f"{row['metric']:<14}" + "".join(f"{value:>{width}}" for value in values))
     return lines
 
 
+def _why_missing(result, rows, columns, told):
+    """Why columns are left out, and cells print n/a: a line for each reason; `told` collects those that were said."""
+    scored = [row for row in rows if row["score"] is not None]
+    whole, cells = {}, {}
+    for name, group, key in columns:
+        missing = [row for row in scored if row[group].get(key) is None]
+        if missing and len(missing) == len(scored):
+            whole.setdefault(_why(result, missing[-1], group, key), []).append(name)
+            continue
+        reasons = {}
+        for row in missing:
+            reasons.setdefault(_why(result, row, group, key), []).append(row["metric"])
+        for why, metrics in reasons.items():
+            cells.setdefault((why, tuple(metrics)), []).append(name)
+    lines = [_na(_listed(names), len(names) > 1, why) for why, names in whole.items()]
+    lines += [
+        _na(f"{_listed(metrics)} under {_listed(names)}", len(metrics) > 1, why)
+        for (why, metrics), names in cells.items()
+    ]
+    return [told.setdefault(line, line) for line in lines if line not in told]
+
+
+def _why(result, row, group, key):
+    """Why a cell of the table is not defined."""
+    which_song = row["metric"] in _WHICH_SONG
+    if group == "controls":
+        if which_song and key in _SAME_SONG:
+            return "that EEG is of the same song, so the songs named are the same by construction"
+        note = next((c["note"] for c in result["controls"] if c["name"] == key and c["score"] is None), "")
+        if note:
+            return note
+        if which_song and result["n_beside"] < result["split"]["n_test"]:
+            return f"asked of {result['n_beside']} of the windows only, fewer than half"
+        if row["metric"] == "match-mismatch" and key in _SAME_SONG:
+            return "the one imposter belongs to the window's own prediction; see retrieval"
+    if key == "linear decoder":
+        mine = (
+            "this run is the linear decoder"
+            if result["name"].startswith("ridge ")
+            else "it predicts pictures, not songs"
+        )
+        return result["no_linear_decoder"] or mine
+    if key == "fingerprint":
+        return "a test song is not in the training side, or each recording trains with one window only"
+    if group == "baselines" and which_song:
+        return "without EEG the best answer is the most frequent song, as under mean picture"
+    if group == "oracle" and which_song:
+        return "the true music names its song by itself"
+    if key == "song told" and row["metric"] not in _LIKENESS:
+        return "one picture for all seconds of a song does not change which second it is"
+    if key in ("song mean", "song spectrum", "random second", "song told"):
+        return "no test song is in the training side"
+    return "not in all folds" if _is_pooled(result) else "not defined in this test"
+
+
 def _shifts(shifts):
+    missing = [f"{shift['seconds']:+d} s" for shift in shifts if shift["score"] is None]
     return [
         f"{'seconds':<14}" + "".join(f"{s['seconds']:>+6d}" for s in shifts),
         f"{'score':<14}" + "".join(f"{number(s['score'])[:5]:>6}" for s in shifts),
         f"{'n':<14}" + "".join(f"{s['n']:>6}" for s in shifts),
+        *([_na(_listed(missing), len(missing) > 1, _FEW)] if missing else []),
     ]
 
 
-def _notes(result):
-    rows = result["metrics"]
-    units = sorted({row["unit"] for row in rows if row["unit"]})
-    tested = sorted({row["p_unit"] for row in rows if row["p"] is not None})
+def _notes(result, rows, shown):
+    """Footnotes: what interval, p and columns are, how metrics are defined, what the sides share."""
+    scored = [row for row in rows if row["score"] is not None]
+    units = sorted({row["unit"] for row in scored if row["unit"]})
+    tested = {}
+    for row in scored:
+        if row["p"] is not None:
+            tested.setdefault(row["p_unit"], []).append(row["metric"])
     lines = [f"interval: bootstrap over {'; '.join(units)}" if units else "interval: n/a"]
-    lines += [f"p: permutation of {text}" for text in tested]
-    lines += ["no EEG: the best of the four answers without EEG; shuffled: EEG of other seconds of the recording"]
-    lines += ["song told: the prediction with the mean of the true song in place of the overall mean"]
+    lines += [f"p of {', '.join(metrics)}: permutation of {unit}" for unit, metrics in tested.items()]
+    unsure = [
+        row["metric"] for row in scored
+        if None not in (row["p"], row["low"], row["chance"]) and row["p"] < ALPHA and row["low"] <= row["chance"] <= row["high"]
+    ]  # fmt: skip
+    if unsure:
+        lines.append(
+            f"p < .05 beside an interval that includes chance ({', '.join(unsure)}): the permutation takes these listeners "
+            "as they are and asks whether the order of the seconds matters; the interval asks about other listeners"
+        )
+    lines.append("no EEG: the best of the answers without EEG")
+    lines += [f"{name}: {_COLUMNS[name][2]}" for name in shown]
+    part = [name for name in ("random second", "fingerprint", "noise", "silence") if name in shown]
+    if result["n_beside"] < result["split"]["n_test"] and part:
+        lines.append(
+            f"{', '.join(part)}, and pictures under shuffled and other EEG: from {result['n_beside']} of the windows (whole "
+            "recordings, spread over listeners and songs)"
+        )
     lines += [f"{row['metric']}: {row['definition']}" for row in rows]
-    lines += [f"{row['metric']} is n/a: {row['note']}" for row in rows if row["note"] and row["score"] is None]
-    lines += [f"{row['metric']}: {row['note']}" for row in rows if row["note"] and row["score"] is not None]
-    lines += ["Shared between the sides:", *result["audit"]["text"]]
+    lines += [f"{row['metric']}: {row['note']}" for row in scored if row["note"]]
+    lines += [f"Shared between the sides{', first fold' if _is_pooled(result) else ''}:", *result["audit"]["text"]]
     return [_wrapped(line, "    ") for line in lines]
+
+
+def _na(what, many, why):
+    return _wrapped(f"{what} {'are' if many else 'is'} n/a: {why}", "    ")
+
+
+def _listed(names):
+    """``a``, ``a and b``, ``a, b and c``."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _wrapped(text, indent=""):
     return "\n".join(textwrap.wrap(text, WIDTH, subsequent_indent=indent))
 
 
-def number(value) -> str:
-    """Three decimals, or n/a."""
-    return "n/a" if value is None else f"{value:.3f}"
+def number(value, metric="") -> str:
+    """Three decimals (MSE four, PSNR two), or n/a.
+
+    Examples
+    --------
+    >>> number(0.03042), number(0.03042, "MSE"), number(14.388, "PSNR"), number(None)
+    ('0.030', '0.0304', '14.39', 'n/a')
+    """
+    return "n/a" if value is None else f"{value:.{_DIGITS.get(metric, 3)}f}"

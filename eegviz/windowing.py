@@ -297,7 +297,7 @@ def _recordings(store, condition):
     if rows.empty:
         raise ParameterError(
             f"{store.path}: no recording of condition {condition!r} has a stimulus, so there is no sound to "
-            "reconstruct. Choose another condition."
+            "reconstruct. Choose another with condition= or --condition."
         )
     return rows
 
@@ -337,7 +337,7 @@ def _table(store, rows, tmin, tmax):
     if table.empty:
         raise ParameterError(
             f"{store.path}: no whole second lies between tmin={tmin:g} and {'the end' if tmax is None else f'tmax={tmax:g}'}; "
-            f"the longest stimulus has {max(duration.values()):.1f} s. Choose another range."
+            f"the longest stimulus has {max(duration.values()):.1f} s. Choose another range with tmin= and tmax=, or --tmin and --tmax."
         )
     return table
 
@@ -350,7 +350,7 @@ def _extent(eeg, band, context, sfreq):
     if (band is not None or context) and eeg != "raw":
         raise ParameterError(
             f"band and context belong to raw EEG; found eeg={eeg!r}, whose pictures are spectra of single seconds. "
-            "Use eeg='raw', or leave them out."
+            "Use eeg='raw' (--eeg raw), or leave them out."
         )
     found = {} if band is None else {"band": list(features.check_band(band, sfreq=sfreq))}
     return found | ({"context": context} if context else {})

@@ -59,7 +59,7 @@ def test_one_listener_only(tmp_path):
     assert "only one listener (S01)" in told_why
     printed = told("evaluate", trained(store.open(path), tmp_path / "runs", split="repeat").path)
     assert "8 blocks of 5 s, one listener: no interval over listeners" in printed
-    assert "other listener is n/a: no other test listener has the same second" in printed
+    assert "other is n/a: no other test listener has the same second" in printed
 
 
 def test_so_little_that_there_is_no_interval(tmp_path):

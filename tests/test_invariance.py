@@ -24,10 +24,11 @@ def trained(opened, out, model="ridge"):
 
 
 def evaluated(run, opened):
-    """What ``metrics.json`` holds, read from the file, and ``scores.csv``; the name of the folder is left out."""
+    """What ``metrics.json`` holds, read from the file, and ``scores.csv``; places and hashes are left out."""
     evaluation.evaluate(run, store=opened, force=True)
     result = json.loads((run.path / "metrics.json").read_text())
-    result.pop("run")
+    for name in ("run", "store", "data_fingerprint", "predictions"):
+        result.pop(name)
     return result, runs.open(run.path).scores
 
 

@@ -73,7 +73,7 @@ def test_a_split_that_cannot_separate_cannot_tell_whatever_the_score(row):
 def result(**changes):
     made = decided()
     return {
-        "name": "cnn (preset fast) · periodogram → mel-db · repeat · seed 0", "simulated": True,
+        "run": "0123456789ab", "name": "cnn (preset fast) · periodogram → mel-db · repeat · seed 0", "simulated": True,
         "verdict": made["sentence"], "reasons": made["reasons"],
         "split": {"spec": "repeat", "label": "separates song from recording: another hearing", "can_separate": True, "n_listeners": 6,
                   "n_train": 870, "n_validation": 150, "n_test": 1200},
@@ -92,10 +92,10 @@ def result(**changes):
 
 def test_the_table_says_all_and_fits_the_page():
     text = verdict.describe(result())
-    assert max(map(len, text.splitlines())) <= 77
+    assert max(map(len, text.splitlines())) <= verdict.WIDTH
     for part in (
         "VERDICT: The EEG contributed.", "[simulated data]", "[x] permutation p = .001", "95 % interval", "no EEG", "shuffled",
-        "ceiling", "fingerprint", "linear", "song told", "silence is n/a: the store has none", "seconds", "+1",
+        "ceiling", "fingerprint", "linear", "silence is n/a: the store has none", "seconds", "+1",
         "by design: the same seconds", "which second", "top-5 is n/a: a song has 4 test seconds only",
     ):  # fmt: skip
         assert part in text, part
@@ -104,9 +104,121 @@ def test_the_table_says_all_and_fits_the_page():
     assert "fingerprint" not in brief
 
 
-def test_the_best_answer_without_eeg_is_the_smallest_error_for_mse():
+def test_the_best_answer_without_eeg_is_the_smallest_error_for_mse_with_four_decimals():
     line = next(row for row in verdict.describe(result(), brief=True).splitlines() if row.startswith("MSE"))
-    assert line.split()[3:5] == ["n/a", "0.040"]
+    assert line.split() == ["MSE", "0.0300", "0.0200–0.0400", "n/a", "0.0400", "0.4900", "1.0000", ".001", "1200"]
+
+
+def printed(**changes):
+    """The table with its wrapped lines joined."""
+    return verdict.describe(result(**changes)).replace("\n    ", " ").splitlines()
+
+
+def test_what_the_rule_asks_stands_below_the_reasons():
+    lines = printed()
+    asked = lines.index("[x] shuffled EEG: 0.490 [0.470, 0.510], gone") + 1
+    assert lines[asked : asked + 4] == [
+        "all must hold: p < .05; the interval above chance and above the best answer without EEG; shuffled EEG gone; EEG from "
+        "1 s away gone",
+        "gone, shuffled EEG: its interval reaches down to chance, and its score is below the run's interval",
+        "gone, EEG from 1 s away: below the run's interval, and more than half of what lay above chance is lost",
+        "",
+    ]
+    assert not any("away" in line for line in printed(shifts=[]))
+    leaky = decided(separate=False)
+    split = result()["split"] | {"can_separate": False}
+    assert (
+        "the rule asks for a split that separates song from recording: repeat, subject, song or subject_song"
+        in printed(split=split, verdict=leaky["sentence"], reasons=leaky["reasons"])[6]
+    )
+
+
+def test_p_is_grouped_by_what_was_permuted():
+    other = ROW | {"metric": "cosine", "chance": None, "p_unit": "blocks of 5 s, on 640 windows"}
+    lines = printed(
+        metrics=[ROW, ROW | {"metric": "top-1"}, other, other | {"metric": "SSI", "p": None, "p_unit": "why"}]
+    )
+    assert "p of retrieval, top-1: permutation of blocks of 5 s" in lines
+    assert "p of cosine: permutation of blocks of 5 s, on 640 windows" in lines
+    assert "p of SSI is n/a: why" in lines
+
+
+def test_columns_that_are_shown_are_defined_and_others_left_out_with_the_reason():
+    lines = printed()
+    for line in (
+        "mean picture: the mean of all training pictures",
+        "song mean: the mean of the true song's training pictures",
+        "random second: a random training second of the true song",
+        "ceiling: true pictures to sound and back, on up to 8 seconds of each song",
+        "linear: the linear decoder, a ridge regression of the same windows and split",
+        "shuffled: EEG of other seconds of the same recording",
+        "song told is n/a: no test song is in the training side",
+        "top-5 is n/a: a song has 4 test seconds only, fewer than 5",
+        "chance of cosine and MSE is n/a: how like pictures are has no chance level; read it beside the answers without EEG",
+    ):
+        assert line in lines, line
+    assert not any(line.startswith(("zero:", "silence:", "song told:")) for line in lines)
+    brief = verdict.describe(result(), brief=True)
+    assert "the mean of all training pictures" not in brief
+
+
+def test_the_song_under_eeg_of_the_same_song_is_na_by_construction():
+    song = ROW | {"metric": "song accuracy", "controls": {"shuffled": 0.7, "other listener": 0.7, "zero EEG": 0.2},
+                  "oracle": {}}  # fmt: skip
+    row = ROW | {"controls": {"shuffled": 0.49, "other listener": 0.7, "zero EEG": 0.5}}
+    lines = printed(metrics=[row, song])
+    assert (
+        "song accuracy under shuffled and other is n/a: that EEG is of the same song, so the songs named are the same by "
+        "construction"
+    ) in lines
+    assert [line.split()[-3:] for line in lines if line.startswith("song accuracy ")][-2] == ["0.200", "n/a", "n/a"]
+    assert "song accuracy under ceiling is n/a: the true music names its song by itself" in lines
+    noisy = row | {"controls": {"noise EEG": 0.5}}
+    assert "song accuracy under noise is n/a: asked of 240 of the windows only, fewer than half" in printed(
+        metrics=[noisy, song], n_beside=240
+    )
+
+
+def test_a_network_that_names_songs_says_why_the_rest_is_missing():
+    row = ROW | {
+        "metric": "accuracy", "baselines": {"mean picture": 0.2}, "oracle": {}, "beside": {"fingerprint": 0.4},
+        "controls": {"noise EEG": 0.3, "shuffled": 0.7},
+    }  # fmt: skip
+    noise = SHUFFLED | {"name": "noise EEG"}
+    lines = printed(
+        name="classifier (preset eegviz) · raw → mel-db · repeat · seed 0", metrics=[row], controls=[noise], shifts=[]
+    )
+    for line in (
+        "all must hold: p < .05; the interval above chance and above the best answer without EEG; noise EEG gone",
+        "prev second, ceiling and song told are n/a: the true music names its song by itself",
+        "linear is n/a: it predicts pictures, not songs",
+        "song mean, song spectrum and random second are n/a: without EEG the best answer is the most frequent song, as under "
+        "mean picture",
+    ):
+        assert line in lines, line
+    assert "nothing here predicts pictures" in verdict.beside_baselines(result(metrics=[row]))
+
+
+def test_a_p_beside_an_interval_that_includes_chance_is_explained():
+    note = (
+        "p < .05 beside an interval that includes chance (top-1): the permutation takes these listeners as they are and asks "
+        "whether the order of the seconds matters; the interval asks about other listeners"
+    )
+    unsure = ROW | {"metric": "top-1", "score": 0.51, "low": 0.49, "high": 0.53}
+    assert note in printed(metrics=[ROW, unsure])
+    assert not any("beside an interval" in line for line in printed(metrics=[ROW, unsure | {"p": 0.05}]))
+
+
+def test_folds_are_said_to_be_pooled():
+    split = result()["split"] | {"spec": "repeat, 2 folds pooled"}
+    lines = printed(run=["a", "b"], split=split, shifts=shifted(0.5),
+                    metrics=[ROW, ROW | {"metric": "cosine", "p": None, "p_unit": "not tested", "chance": None}])  # fmt: skip
+    text = " ".join(lines)
+    assert text.startswith("cnn (preset fast) · periodogram → mel-db · seed 0  [simulated data]")
+    assert "train 870, validation 150 (mean of 2 folds), test 1200 windows of 6 listeners" in text
+    assert "p of cosine is n/a: not permuted again over the folds" in lines
+    assert "+5 s is n/a: fewer than half of the test windows have a test second so far away" in lines
+    assert "Shared between the sides, first fold:" in lines
 
 
 def test_the_sentence_says_verdict_score_and_chance():
@@ -126,7 +238,11 @@ def test_what_a_picture_without_eeg_scores_is_said():
     better, worse = said.split("not better")
     assert "MSE" in better
     assert "cosine" in worse
-    assert "song mean without EEG" in said
+    assert said.startswith(
+        "The verdict is about which second it is. Another question is how like the true picture a prediction is, where a mean "
+        "picture, which knows no EEG, is hard to beat. Better than the song mean (in brackets): MSE 0.0300 (0.0400); not "
+        "better: cosine 0.800 (0.850)."
+    )
 
 
 def test_the_ladder_and_the_overview():
