@@ -14,7 +14,18 @@ import numpy as np
 import pandas as pd
 
 from eegviz import (
-    controls, features, identification, music, nulls, scorecard, scoring, sides, simulate, splits, stats, verdict,
+    controls,
+    features,
+    identification,
+    music,
+    nulls,
+    scorecard,
+    scoring,
+    sides,
+    simulate,
+    splits,
+    stats,
+    verdict,
 )  # fmt: skip
 from eegviz.models import lagged
 

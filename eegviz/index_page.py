@@ -12,7 +12,17 @@ from typing import Any
 from . import headless, page
 from .page import escape
 
-COLUMNS = ("Model", "EEG → audio", "Split", "Score", "95 % interval", "Chance", "p", "n", "Verdict")
+COLUMNS = (
+    "Model",
+    "Verdict",
+    "Data set",
+    "Split",
+    "Score",
+    "Chance",
+    "p",
+    "n",
+)  # the verdict is seen without scrolling
+NUMBERS = ("Score", "Chance", "p", "n")
 VERDICTS = {"the eeg contributed": "ok", "no evidence": "none", "this split cannot tell": "cannot"}
 
 
@@ -50,7 +60,7 @@ def write_index(
     title: str,
     intro: str,
     systems: Sequence[Mapping[str, Any]] | None = None,
-    simulated: bool = False,
+    simulated: bool | None = False,
     facts: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write ``index.html``: a card a notebook, and the table of systems × splits.
@@ -63,9 +73,11 @@ def write_index(
     title, intro : str
     systems : sequence of mapping, optional
         One a run: run, model, eeg, audio, split, label (the split's), metric, score, low, high (interval), chance, p,
-        n, verdict. A value that is missing or None prints as n/a.
-    simulated : bool
-        Say so on top.
+        n, verdict, data_set, fingerprint (of the data), simulated (bool). A value that is missing or None prints as n/a.
+        Runs of more than one data set get a column that names it and says which are simulated.
+    simulated : bool or None
+        Whether the pages' data are: all (True), none (False) or some (None). Said on top, with what holds for the
+        rows of the table.
     facts : mapping, optional
         For the footer.
 
@@ -79,12 +91,7 @@ def write_index(
     if failed:
         names = ", ".join(result.title for result in failed)
         top += page.banner("FAILED", f"{len(failed)} of {len(results)} notebooks: {names}", kind="failed")
-    if simulated:
-        top += page.banner(
-            "Simulated data.",
-            "No brain was recorded for the numbers on these pages, except under a heading that says real EEG.",
-            kind="simulated",
-        )
+    top += _simulation(simulated, systems or ())
     cards = "".join(_card(result, out) for result in results)
     parts = [
         f'{top}<h1>{escape(title)}</h1>\n<p class="intro">{escape(intro)}</p>\n',
@@ -122,10 +129,13 @@ def systems_table(folder: str | Path) -> list[dict[str, Any]]:
                 "split": split["spec"],
                 "label": split["label"],
                 "verdict": run.metrics["verdict"],
+                "data_set": run.config["data"]["dataset"],
+                "fingerprint": run.config["data"]["fingerprint"],
+                "simulated": run.metrics.get("simulated"),
                 **{key: primary[key] for key in ("metric", "score", "low", "high", "chance", "p", "n")},
             }
         )
-    return rows
+    return sorted(rows, key=lambda row: (row["data_set"], row["fingerprint"]))  # else in the order of `runs.listing`
 
 
 def _card(result: Result, out: Path) -> str:
@@ -157,37 +167,82 @@ def _card(result: Result, out: Path) -> str:
     )
 
 
+def data_sets(systems: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The data sets of the rows, each with "simulated" or "recorded", in the order in which they come."""
+    return list(dict.fromkeys(f"{row['data_set']} ({_origin(row)})" for row in systems if row.get("data_set")))
+
+
+def _origin(row: Mapping[str, Any]) -> str:
+    return {True: "simulated", False: "recorded"}.get(row.get("simulated"), "not said whether simulated")
+
+
+def _simulation(pages: bool | None, systems: Sequence[Mapping[str, Any]]) -> str:
+    """The banner that says of what on the index and its pages no brain was recorded; empty when of nothing."""
+    rows = {row["simulated"] for row in systems if row.get("simulated") is not None}
+    if pages is False and True not in rows:
+        return ""
+    if pages is True and False not in rows:
+        text = "No brain was recorded for the numbers on these pages, except under a heading that says real EEG."
+        return page.banner("Simulated data.", text, kind="simulated")
+    told = {
+        True: "No brain was recorded for the pages, except under a heading that says real EEG.",
+        False: "The pages are of recorded EEG.",
+        None: "Some pages are of simulated data, for which no brain was recorded; they say so on top.",
+    }[pages]
+    if rows == {True, False}:
+        told += " Each row of the table says whether its EEG is recorded or simulated."
+    elif rows:
+        told += f" All rows of the table are of {'simulated' if True in rows else 'recorded'} EEG."
+    return page.banner("Partly simulated data.", told, kind="simulated")
+
+
 def _systems(systems: Sequence[Mapping[str, Any]]) -> str:
+    mixed = len({(row.get("data_set"), row.get("fingerprint"), row.get("simulated")) for row in systems}) > 1
+    columns = [column for column in COLUMNS if mixed or column != "Data set"]
     head = "".join(
-        f'<th scope="col"{" class=number" if column in ("Score", "Chance", "p", "n") else ""}>{column}</th>'
-        for column in COLUMNS
+        f'<th role="columnheader" scope="col"{" class=number" if column in NUMBERS else ""}>{column}</th>'
+        for column in columns
     )
-    rows = "".join(_system(row) for row in systems)
+    rows = "".join(_system(row, columns) for row in systems)
     caption = (
-        "All systems and splits. Score: the run's primary metric, with its 95 % interval; chance: the same metric for "
-        "an answer without information; p: permutation test of the score; n: test windows."
+        "Score: the run's primary metric, with its 95 % interval. Chance: the same metric for an answer without "
+        "information. p: permutation test of the score, which takes these listeners as they are; the interval asks "
+        "about other listeners too. n: test windows."
     )
+    # the roles say again what the elements are, because the narrow layout (blocks, not a grid) would hide it
     return (
-        '<h2 id="systems">Systems and splits</h2>\n'
-        '<div class="scroll" role="region" tabindex="0" aria-labelledby="systems"><table class="systems">'
-        f"<caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>\n{rows}</tbody></table></div>\n"
+        f'<h2 id="systems">Systems and splits</h2>\n<p class="about" id="about-systems">{caption}</p>\n'
+        '<div class="scroll" role="region" tabindex="0" aria-labelledby="systems">'
+        '<table class="systems" role="table" aria-labelledby="systems" aria-describedby="about-systems">'
+        f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>\n<tbody role="rowgroup">\n{rows}</tbody></table></div>\n'
     )
 
 
-def _system(row: Mapping[str, Any]) -> str:
+def _system(row: Mapping[str, Any], columns: Sequence[str]) -> str:
     low, high = row.get("low"), row.get("high")
     interval = f"{_number(low)} to {_number(high)}" if low is not None and high is not None else "n/a"
     verdict = row.get("verdict") or "n/a"
     kind = next((kind for start, kind in VERDICTS.items() if str(verdict).lower().startswith(start)), "none")
-    return (
-        f'<tr><th scope="row">{escape(row.get("model", "n/a"))}{_under(row.get("recipe"))}{_under(row.get("run"))}</th>'
-        f"<td>{escape(row.get('eeg', 'n/a'))} → {escape(row.get('audio', 'n/a'))}</td>"
-        f"<td>{escape(row.get('split', 'n/a'))}{_under(row.get('label'))}</td>"
-        f'<td class="number">{_number(row.get("score"))}{_under(row.get("metric"))}</td><td>{interval}</td>'
-        f'<td class="number">{_number(row.get("chance"))}</td><td class="number">{_p(row.get("p"))}</td>'
-        f'<td class="number">{escape(row.get("n", "n/a"))}</td>'
-        f'<td class="verdict"><span class="pill {kind}">{escape(verdict)}</span></td></tr>\n'
-    )
+    pictures = f"{row.get('eeg', 'n/a')} → {row.get('audio', 'n/a')}"
+    fingerprint = str(row.get("fingerprint") or "")[:8]
+    cells = {
+        "Model": f"{escape(row.get('model', 'n/a'))}{_under(pictures)}{_under(row.get('recipe'))}{_under(row.get('run'))}",
+        "Verdict": f'<span class="pill {kind}">{escape(verdict)}</span>',
+        "Data set": f"{escape(row.get('data_set', 'n/a'))}{_under(_origin(row))}{_under(fingerprint)}",
+        "Split": f"{escape(row.get('split', 'n/a'))}{_under(row.get('label'))}",
+        "Score": f"{_number(row.get('score'))}{_under(interval)}{_under(row.get('metric'))}",
+        "Chance": _number(row.get("chance")),
+        "p": _p(row.get("p")),
+        "n": escape(row.get("n", "n/a")),
+    }
+    return f'<tr role="row">{"".join(_cell(column, cells[column]) for column in columns)}</tr>\n'
+
+
+def _cell(column: str, html: str) -> str:
+    if column == "Model":
+        return f'<th role="rowheader" scope="row">{html}</th>'
+    kind = {"Verdict": ' class="verdict"'} | dict.fromkeys(NUMBERS, ' class="number"')
+    return f'<td role="cell"{kind.get(column, "")} data-column="{column}"><div>{html}</div></td>'
 
 
 def _under(text: Any) -> str:

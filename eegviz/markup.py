@@ -2,18 +2,21 @@
 
 Works on parsed HTML (Beautiful Soup), as it comes from markdown and from the outputs of notebooks.
 
-Functions: `markdown`, `parse`, `accessible_table`, `no_network`.
+Functions: `markdown`, `code`, `parse`, `accessible_table`, `no_network`.
 """
 
 import base64
 import mimetypes
 import re
 from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import bs4
+
+LONG = 24  # characters; a cell with more is words, which get a column that is not one word wide
 
 
 def markdown(source: str, *, folder: Path | None = None, attachments: Mapping[str, Any] | None = None) -> str:
@@ -29,6 +32,17 @@ def markdown(source: str, *, folder: Path | None = None, attachments: Mapping[st
         attachments={**missing, **(attachments or {})},
     )
     return MarkdownWithMath(renderer=renderer).render(source)
+
+
+def code(source: str, *, number: int, name: str = "") -> str:
+    """Python in colours, as the code of the cell `number`, under its `name` where it has one."""
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import get_lexer_by_name
+
+    marked = highlight(source.strip("\n"), get_lexer_by_name("python"), HtmlFormatter(nowrap=True))
+    told = f'<p class="name">{escape(name)}</p>' if name else ""
+    return f'{told}<pre class="pygments" tabindex="0" aria-label="Code of cell {number}"><code>{marked}</code></pre>'
 
 
 def parse(html: str) -> "bs4.BeautifulSoup":
@@ -47,6 +61,7 @@ def accessible_table(table: "bs4.Tag", soup: "bs4.BeautifulSoup", *, caption: st
         table.attrs.pop(attribute, None)
     for row in table.find_all("tr"):
         row.attrs.pop("style", None)
+    _one_header_row(table)
     for style in table.find_previous_siblings("style", attrs={"scoped": True}):
         style.decompose()
     for head in table.find_all("th"):
@@ -57,6 +72,9 @@ def accessible_table(table: "bs4.Tag", soup: "bs4.BeautifulSoup", *, caption: st
             inside = head.find_parent("thead") is not None or head.find_parent("tr").find("td") is None
             head["scope"] = ("colgroup" if across else "col") if inside else "row"
     _align_numbers(table)
+    for cell in table.find_all("td"):
+        if len(cell.get_text(strip=True)) > LONG:
+            cell["class"] = [*cell.get("class", []), "long"]
     if table.caption is None:
         made = soup.new_tag("caption", attrs={} if caption else {"class": "hidden"})
         made.string = caption or otherwise
@@ -97,6 +115,22 @@ def no_network(soup: "bs4.BeautifulSoup", folder: Path) -> None:
             link["rel"] = "noopener noreferrer"
         else:
             link["href"] = re.sub(r"\.ipynb(?=$|#)", ".html", link["href"])
+
+
+def _one_header_row(table: "bs4.Tag") -> None:
+    """Put the names of a data frame's index, which pandas prints in a row of their own, beside those of its columns."""
+    rows = table.thead.find_all("tr") if table.thead else []
+    if len(rows) != 2:
+        return
+    above, below = (row.find_all(["th", "td"], recursive=False) for row in rows)
+    if len(above) != len(below) or any(cell.get("colspan", "1") != "1" for cell in above):
+        return
+    names = [cell.get_text(strip=True) for cell in above]
+    index = [cell.get_text(strip=True) for cell in below]
+    if any(index) and not any(name and inner for name, inner in zip(names, index, strict=True)):
+        for cell, inner in zip(above, index, strict=True):
+            cell.string = inner or cell.get_text(strip=True)
+        rows[1].decompose()
 
 
 def _align_numbers(table: "bs4.Tag") -> None:

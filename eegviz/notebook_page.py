@@ -15,6 +15,7 @@ import base64
 import re
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,7 +137,7 @@ def render(
     """
     heading = title(notebook, name=name)
     body = _Body(Path(folder), failed_cell=failure[0] if failure else None)
-    cells = "".join(body.cell(cell) for cell in notebook.cells)
+    cells = body.html_of(notebook.cells)
     top = ""
     if failure is not None:
         cell, message = failure
@@ -144,11 +145,10 @@ def render(
         where = f"in cell {cell}: " if cell else ""
         top += page.banner("FAILED", f"{where}{message}", kind="failed", link=link)
     if facts and facts.get("simulated"):
-        top += page.banner(
-            "Simulated data.",
-            "No brain was recorded for the numbers below, except under a heading that says real EEG.",
-            kind="simulated",
-        )
+        real = any("real eeg" in text.lower() for _, _, text in body.headings)
+        but = ", except under a heading that says real EEG" if real else ""
+        top += page.banner("Simulated data.", f"No brain was recorded for the numbers below{but}.", kind="simulated")
+        facts = {**facts, "simulated": f"yes{but}"}
     if not body.has_title:
         top += f"<h1>{escape(heading)}</h1>\n"
     return page.shell(
@@ -163,6 +163,23 @@ def render(
     )
 
 
+@dataclass
+class _Fold:
+    """Code of one or more cells in one fold, and what the cell `number`, the last that shows anything, put out."""
+
+    number: int
+    codes: list[str]
+    outputs: str = ""
+    failed: bool = False
+
+    def html(self) -> str:
+        state, kind = (" open", ' class="failure"') if self.failed else ("", "")
+        name = f'code<span class="hidden"> of cell {self.number}</span>'
+        codes = "".join(self.codes)
+        fold = f'<details class="code"{state}><summary>{name}</summary>{codes}</details>\n' if codes else ""
+        return f'<div id="cell-{self.number}"{kind}>\n{fold}{self.outputs}</div>\n'
+
+
 class _Body:
     """Turns cells into HTML one after the other; counts what must be unique or numbered on a page."""
 
@@ -174,29 +191,48 @@ class _Body:
         self.has_title = False
         self.code_cells = self.tables = self.sounds = 0
         self.section = "this notebook"
+        self.parts: list[str | _Fold] = []
+        self.waiting: list[str] = []  # code of cells that show nothing: it is folded with a neighbour's
+        self.shown: _Fold | None = None  # the last fold since the last prose
 
-    def cell(self, cell: "nbformat.NotebookNode") -> str:
+    def html_of(self, cells: "list[nbformat.NotebookNode]") -> str:
+        for cell in cells:
+            if cell.cell_type == "markdown" and "remove-cell" not in cell.metadata.get("tags", []):
+                self.close()
+                html = markup.markdown(cell.source, folder=self.folder, attachments=cell.get("attachments"))
+                self.parts.append(self.prose(html))
+            elif cell.cell_type == "code":
+                self.code(cell)
+        self.close()
+        return "".join(part if isinstance(part, str) else part.html() for part in self.parts)
+
+    def code(self, cell: "nbformat.NotebookNode") -> None:
         tags = cell.metadata.get("tags", [])
-        if cell.cell_type == "markdown":
-            if "remove-cell" in tags:
-                return ""
-            return self.prose(markup.markdown(cell.source, folder=self.folder, attachments=cell.get("attachments")))
-        if cell.cell_type != "code":
-            return ""
         self.code_cells += 1
         number, failed = self.code_cells, self.code_cells == self.failed_cell
         if "remove-cell" in tags and not failed:
-            return ""
-        parts = []
+            return
+        if failed:
+            self.close()
         if cell.source.strip() and ("remove-input" not in tags or failed):
-            parts.append(_code(cell.source, number=number, tags=tags, opened=failed))
-        if "remove-output" not in tags or failed:
-            parts.append(self.outputs(cell.get("outputs", [])))
-        content = "".join(parts)
-        if not content:
-            return ""
-        kind = ' class="failure"' if failed else ""
-        return f'<div id="cell-{number}"{kind}>\n{content}</div>\n'
+            name = "parameters of this run" if "injected-parameters" in tags else ""
+            name = "parameters" if "parameters" in tags else name
+            self.waiting.append(markup.code(cell.source, number=number, name=name))
+        outputs = self.outputs(cell.get("outputs", [])) if "remove-output" not in tags or failed else ""
+        if outputs or failed:
+            self.shown = _Fold(number, self.waiting, outputs=outputs, failed=failed)
+            self.parts.append(self.shown)
+            self.waiting = []
+        if failed:
+            self.shown = None  # what follows never ran
+
+    def close(self) -> None:
+        """Fold the code that still waits with the last that shows something, else by itself."""
+        if self.waiting and self.shown is not None:
+            self.shown.codes += self.waiting
+        elif self.waiting:
+            self.parts.append(_Fold(self.code_cells, self.waiting))
+        self.waiting, self.shown = [], None
 
     def prose(self, html: str) -> str:
         soup = markup.parse(html)
@@ -292,21 +328,6 @@ class _Body:
             block["tabindex"] = "0"
         markup.no_network(soup, self.folder)
         return soup.decode(formatter="html5") + "\n"
-
-
-def _code(source: str, *, number: int, tags: list[str], opened: bool) -> str:
-    from pygments import highlight
-    from pygments.formatters import HtmlFormatter
-    from pygments.lexers import get_lexer_by_name
-
-    marked = highlight(source.strip("\n"), get_lexer_by_name("python"), HtmlFormatter(nowrap=True))
-    name = "parameters" if "parameters" in tags else "code"
-    name = "parameters of this run" if "injected-parameters" in tags else name
-    state = " open" if opened else ""
-    return (
-        f'<details class="code"{state}><summary>{name}<span class="hidden"> of cell {number}</span></summary>'
-        f'<pre class="pygments" tabindex="0"><code>{marked}</code></pre></details>\n'
-    )
 
 
 def _stream(text: str, *, errors: bool = False) -> str:

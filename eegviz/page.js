@@ -5,6 +5,23 @@
   var contents = document.querySelector(".contents details");
   if (contents && !window.matchMedia("(min-width: 72rem)").matches) contents.open = false;
 
+  // Tables and printed columns that are wider than the page say so.
+  function tellWidth() {
+    document.querySelectorAll(".wider").forEach(function (hint) { hint.remove(); });
+    document.querySelectorAll("main .scroll, main pre").forEach(function (box) {
+      if (box.scrollWidth <= box.clientWidth + 1) return;
+      var hint = document.createElement("p");
+      hint.className = "wider";
+      hint.textContent = "Goes on to the right: scroll sideways →";
+      hint.setAttribute("aria-hidden", "true");
+      box.parentNode.insertBefore(hint, box);
+    });
+  }
+  var later;
+  tellWidth();
+  window.addEventListener("resize", function () { clearTimeout(later); later = setTimeout(tellWidth, 150); });
+  document.querySelectorAll("details").forEach(function (one) { one.addEventListener("toggle", tellWidth); });
+
   // One button opens and folds all code.
   var codes = document.querySelectorAll("details.code");
   if (codes.length > 1) {

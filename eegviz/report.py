@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import headless, notebook_page, page
 from .errors import EegvizError, ParameterError
-from .index_page import Result, systems_table, write_index
+from .index_page import Result, data_sets, systems_table, write_index
 from .notebook_page import not_possible
 
 if TYPE_CHECKING:
@@ -114,22 +114,23 @@ def report(
         parameters.append({name: value for name, value in values.items() if name in declared})
         if "out" in declared:
             own.mkdir(parents=True, exist_ok=True)
-        facts.append({**about, "seed": seed, "fast": fast, **_origin()})
+        taken = {name: _shown(value) for name, value in settings.items() if name in declared}
+        facts.append({**about, "settings": taken or None, "seed": seed, "fast": fast, **_origin()})
     if unknown:
         raise ParameterError(
             f"none of the notebooks {', '.join(path.stem for path in paths)} has a parameter {', '.join(sorted(unknown))}. "
             "Look at the cell tagged parameters at the top of a notebook."
         )
     results = run_notebooks(paths, out=out, parameters=parameters, facts=facts, jobs=jobs, timeout=timeout)
-    systems = systems_table(runs)
+    systems, kinds = systems_table(runs), {fact["simulated"] for fact in facts}
     index = write_index(
         results,
         out,
         title=title,
         intro=INTRO,
         systems=systems,
-        simulated=any(fact["simulated"] for fact in facts),
-        facts={**facts[0], "data_set": ", ".join(dict.fromkeys(str(fact["data_set"]) for fact in facts))},
+        simulated=kinds.pop() if len(kinds) == 1 else None,
+        facts={**facts[0], **_of_all(facts), "runs_in_the_table": data_sets(systems) or None},
     )
     if not all(result.ok for result in results):
         raise NotebookFailure(results, index)
@@ -276,6 +277,11 @@ def _absolute(value: Any) -> Any:
     return str(Path(value).resolve()) if isinstance(value, str) and value and Path(value).exists() else value
 
 
+def _shown(value: Any) -> Any:
+    """A setting for the footer: of a path, the last part only."""
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
 def _one_each(value: Any, count: int, *, name: str) -> list[Mapping[str, Any]]:
     if value is None or isinstance(value, Mapping):
         return [value or {}] * count
@@ -310,6 +316,14 @@ def _fitting(
             if word in words:
                 return place, about
     return stores[0][:2]
+
+
+def _of_all(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the footer of the index says of the pages' data: of every data set, not of the first page's only."""
+    about = {name: list(dict.fromkeys(fact[name] for fact in facts)) for name in ("data_set", "data_fingerprint")}
+    kinds = {fact["simulated"] for fact in facts}
+    settings = {name: value for fact in facts for name, value in (fact["settings"] or {}).items()}
+    return {**about, "simulated": kinds.pop() if len(kinds) == 1 else "some of the pages", "settings": settings or None}
 
 
 def _origin() -> dict[str, Any]:

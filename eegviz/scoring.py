@@ -299,7 +299,9 @@ def _score_song(job, song, rows, which, blind, fingerprint, namer, values):
 
     def add(who, pictures, where):
         values.add(who, rows[where], _likeness(pictures, target[where]))
-        found = None if which is None else WhichSecond.of(pictures, target[where], mine.iloc[where].reset_index(drop=True))
+        found = (
+            None if which is None else WhichSecond.of(pictures, target[where], mine.iloc[where].reset_index(drop=True))
+        )
         if found is not None:
             values.add(who, rows[where], found.scores())
 
@@ -319,7 +321,9 @@ def _score_song(job, song, rows, which, blind, fingerprint, namer, values):
     before = baselines.previous_second(job.windows, song, seconds)[again]
     add_by_second("previous second", before)
     if which is not None:
-        once = WhichSecond.of(before[first], target[first], mine.iloc[first].assign(recording=song).reset_index(drop=True))
+        once = WhichSecond.of(
+            before[first], target[first], mine.iloc[first].assign(recording=song).reset_index(drop=True)
+        )
         values.add("previous second", rows, {k: v[again] for k, v in once.scores().items()})
     taken, pictures = baselines.ceiling(job.windows, song, seconds)
     add("ceiling", pictures, first[np.isin(seconds, taken)])

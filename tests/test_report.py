@@ -1,58 +1,24 @@
-"""Headless notebooks and their pages: what ran, what failed, and that a page needs nothing but itself."""
+"""Headless notebooks and their reports: what ran, what failed, what the index says of it."""
 
 import base64
 import os
 import re
-import struct
 import sys
 import threading
-import zlib
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from eegviz import headless, index_page, markup, notebook_page, page, report
+from eegviz import headless, index_page, markup, report
 from eegviz.errors import DataError, EegvizError, ParameterError
 
+from .cells import code, notebook, png, save, v4
+
 pytestmark = pytest.mark.timeout(300)
-v4 = nbformat.v4
 PARAMETERS = 'store = "a"\nruns = "b"\nout = "c"\nseed = 0\nfast = True'
 KILL = "import os; os.kill(os.getpid(), 9)"
 FACTS = {"data_set": "Tiny <store>", "simulated": True, "seed": 3, "versions": {"numpy": "2"}, "git_commit": "abc"}
-
-
-def png(width=40, height=20):
-    """A PNG with a ramp, by hand."""
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    rows = b"".join(b"\0" + bytes(255 * x // width for x in range(width) for _ in range(3)) for _ in range(height))
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-
-
-def code(source, *tags, outputs=()):
-    return v4.new_code_cell(source, metadata={"tags": list(tags)}, outputs=list(outputs))
-
-
-def shown(data, **metadata):
-    return v4.new_output("display_data", data=data, metadata=metadata)
-
-
-def save(folder, name, *cells, **metadata):
-    path = folder / f"{name}.ipynb"
-    nbformat.write(v4.new_notebook(cells=list(cells), metadata=metadata), path)
-    return path
-
-
-def notebook(*cells):
-    return v4.new_notebook(cells=list(cells))
-
-
-def rendered(*cells, **settings):
-    return notebook_page.render(notebook(*cells), **settings)
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +218,13 @@ def test_report_passes_only_what_a_notebook_declares_and_picks_its_store(tmp_pat
     said = [nbformat.read(out / f"{name}.ipynb", 4).cells[2].outputs[0].text for name in ("01_first", "02_second")]
     assert said == [f"{Path(tiny_store.path).resolve()} 5 False\n", f"{other.resolve()} 5 False\n"]
     text = index.read_text(encoding="utf-8")
-    assert "Simulated data." in text
+    assert "Partly simulated data.</strong> Some pages are of simulated data" in text
+    assert "<dt>simulated</dt><dd>some of the pages</dd>" in text
+    for name in ("Tiny, Other", tiny_store.fingerprint[:12], store.open(other).fingerprint[:12]):
+        assert name in text
+    assert (
+        "Simulated data.</strong> No brain was recorded for the numbers below." in (out / "01_first.html").read_text()
+    )
     assert "Simulated data." not in (out / "02_second.html").read_text(encoding="utf-8")
     assert (out / "files" / "02_second").is_dir()
 
@@ -267,33 +239,6 @@ def test_report_of_a_failing_notebook_is_an_error_with_all_pages_written(tmp_pat
     assert "too &lt;loud&gt;" in caught.value.index.read_text(encoding="utf-8")
     with pytest.raises(ParameterError, match="at least one store"):
         report.report([bad], [], out=tmp_path)
-
-
-def test_systems_table_reads_scored_runs(tmp_path):
-    assert report.systems_table(tmp_path / "none") == []
-    import json
-
-    run = tmp_path / "abc"
-    run.mkdir()
-    config = {"model": {"name": "cnn", "preset": "fast", "settings": {"width": 4}}, "features": {"eeg": "raw", "audio": "mel-db"},
-              "split": {"spec": "interleaved:4", "seed": 0}, "seed": 0}  # fmt: skip
-    metric = {"metric": "retrieval", "score": 0.9, "low": 0.8, "high": 1.0, "chance": 0.5, "p": 0.004, "n": 7,
-              "unit": "listeners"}  # fmt: skip
-    split = {"spec": "interleaved:4", "label": "cannot separate song from recording", "can_separate": False}
-    (run / "config.json").write_text(json.dumps(config))
-    (run / "provenance.json").write_text("{}")
-    (run / "metrics.json").write_text(
-        json.dumps({"split": split, "metrics": [metric], "verdict": "This split cannot tell"})
-    )
-    (row,) = report.systems_table(tmp_path)
-    assert (row["verdict"], row["score"], row["model"], row["n"]) == ("This split cannot tell", 0.9, "cnn", 7)
-    assert (row["recipe"], row["p"]) == ("preset fast, width=4", 0.004)
-    for stored in (
-        "The EEG contributed",
-        "No evidence that the EEG contributed",
-    ):  # as it was written, not decided again
-        (run / "metrics.json").write_text(json.dumps({"split": split, "metrics": [metric], "verdict": stored}))
-        assert report.systems_table(tmp_path)[0]["verdict"] == stored
 
 
 @pytest.fixture
@@ -327,135 +272,6 @@ def test_notebooks_that_cannot_be_found(series, tmp_path):
         headless.find_notebooks([str(tmp_path / "none" / "x.ipynb")])
 
 
-def test_live_views_are_dropped_beside_a_picture_and_noted_without_one():
-    live = shown({"application/vnd.jupyter.widget-view+json": {"model_id": "x"}, "text/plain": "IntSlider()"})
-    script = shown({"application/javascript": "alert(1)", "text/html": "<script>alert(1)</script>"})
-    still = shown({"image/png": base64.b64encode(png()).decode()}, **{"image/png": {"alt": "ramp"}})
-    together = rendered(code("w", outputs=[live, script, still]))
-    assert notebook_page.LIVE_NOTE not in together
-    assert 'alt="ramp"' in together
-    alone = rendered(code("w", outputs=[live, script]))
-    assert alone.count(notebook_page.LIVE_NOTE) == 1
-    for text in (together, alone):
-        assert "alert(1)" not in text
-        assert "IntSlider" not in text
-
-
-def test_a_still_of_a_live_view_and_a_library_announcing_itself():
-    still = f'<div><script>x()</script><img src="data:image/png;base64,{base64.b64encode(png()).decode()}"></div>'
-    html = rendered(code("p", outputs=[shown({"application/vnd.holoviews_exec.v0+json": "", "text/html": still})]))
-    assert '<figure class="picture"><img' in html
-    assert "x()" not in html
-    loader = shown({"application/vnd.holoviews_load.v0+json": "", "application/javascript": "load()"})
-    assert notebook_page.LIVE_NOTE not in rendered(code("hv.extension()", outputs=[loader]))
-
-
-def test_nothing_is_fetched():
-    prose = (
-        '# A\n\n<script src="https://x.org/a.js"></script><link rel="stylesheet" href="http://x.org/a.css">'
-        '<img src="https://x.org/a.png" srcset="//x.org/b.png 2x"> <iframe src="https://x.org"></iframe>\n\n'
-        "![p](http://x.org/p.png) [paper](https://doi.org/10.1/x) [next](03_training.ipynb#found)"
-    )
-    styled = '<style>@import "http://x.org/s.css"; p {background: url(//x.org/q.png)}</style><p style="background:url(http://x.org/r.png)">t</p>'
-    html = rendered(v4.new_markdown_cell(prose), code("s", outputs=[shown({"text/html": styled})]))
-    body = html[html.index("<body>") :]
-    assert re.findall(r'(?:src|srcset|data|action)="(?!data:)[^"]*"', body) == []
-    assert re.findall(r"url\((?!data:|#)", body) == []
-    assert "@import" not in body
-    assert "[a picture that is not part of this page: https://x.org/a.png]" in body
-    assert re.findall(r'<a[^>]*href="(https?:[^"]*)"', body) == ["https://doi.org/10.1/x"]
-    assert 'href="03_training.html#found"' in body
-    assert "default-src 'none'" in html
-
-
-def test_relative_pictures_are_embedded_and_only_from_the_folder(tmp_path):
-    inside = tmp_path / "in"
-    inside.mkdir()
-    (inside / "a.png").write_bytes(png())
-    (tmp_path / "secret.png").write_bytes(png())
-    html = rendered(v4.new_markdown_cell("![a](a.png)\n\n<img src='../secret.png'>"), folder=inside)
-    assert html.count("data:image/png;base64") == 1
-    assert "not part of this page: ../secret.png" in html
-
-
-def test_attached_pictures_are_embedded():
-    cell = v4.new_markdown_cell("# T\n\n![a](attachment:p.png)")
-    cell["attachments"] = {"p.png": {"image/png": base64.b64encode(png()).decode()}}
-    assert "data:image/png;base64,iVBOR" in rendered(cell)
-
-
-def test_tables_scroll_and_have_caption_and_scopes():
-    import pandas as pd
-
-    frame = pd.DataFrame({"score": [0.5, -1.25], "name": ["<a>", "b"]}, index=["S01", "S02"])
-    cell = code("df", outputs=[shown({"text/html": frame._repr_html_()}, **{"text/html": {"caption": "Two scores"}})])
-    html = rendered(v4.new_markdown_cell("# T"), cell)
-    assert '<div aria-label="Two scores" class="scroll" role="region" tabindex="0">' in html
-    assert "<caption>Two scores</caption>" in html
-    assert html.count('scope="col"') == 2
-    assert html.count('scope="row"') == 2
-    assert 'class="number">-1.25' in html
-    assert "&lt;a&gt;" in html
-    assert "<style scoped" not in html
-    unnamed = rendered(
-        v4.new_markdown_cell("# T\n\n## Scores"), code("df", outputs=[shown({"text/html": frame._repr_html_()})])
-    )
-    assert '<caption class="hidden">Table 1, Scores</caption>' in unnamed
-
-
-def test_headings_make_title_contents_and_anchors():
-    html = rendered(v4.new_markdown_cell("# Ti<tle\n\nWhy?\n\n## One\n\n### Sub\n\n# Two\n\n## One"))
-    assert "<title>Ti&lt;tle</title>" in html
-    assert html.count("<h1") == 1
-    assert re.findall(r'<li class="level-(\d)"><a href="#([^"]+)">', html) == [
-        ("2", "one"), ("3", "sub"), ("2", "two"), ("2", "one-2"),
-    ]  # fmt: skip
-    ids = re.findall(r'\bid="([^"]+)"', html)
-    assert len(ids) == len(set(ids))
-    assert '<html lang="en">' in html
-    assert '<main id="main"' in html
-    assert 'href="#main"' in html
-
-
-def test_tags_hide_parts_and_code_is_folded():
-    said = [v4.new_output("stream", name="stdout", text="said <this>")]
-    html = rendered(
-        code("hidden_source()", "remove-input", outputs=said),
-        code("shown_source()", "remove-output", outputs=[v4.new_output("stream", name="stdout", text="hidden words")]),
-        code("gone()", "remove-cell", outputs=said),
-    )
-    assert "hidden_source" not in html
-    assert "said &lt;this&gt;" in html
-    assert "hidden words" not in html
-    assert "gone" not in html[html.index("<body>") :]
-    assert '<details class="code"><summary>' in html
-
-
-def test_terminal_text_is_plain():
-    outputs = [
-        v4.new_output("stream", name="stdout", text="\x1b[31mred\x1b[0m\n10 %\r100 %\n"),
-        v4.new_output("stream", name="stderr", text="a warning"),
-        v4.new_output("stream", name="stdout", text="x" * 30_000),
-    ]
-    html = rendered(code("p", outputs=outputs))
-    assert "red\n100 %" in html
-    assert "10 %\r" not in html
-    assert "<summary>messages</summary>" in html
-    assert "10000 more characters in the notebook" in html
-
-
-def test_audio_has_a_name():
-    html = rendered(
-        v4.new_markdown_cell("# T\n\n## Ear"), code("a", outputs=[shown({"text/html": "<audio controls></audio>"})])
-    )
-    assert 'aria-label="Sound 1, Ear"' in html
-
-
-def test_own_scripts_keep_their_text():
-    script = "<script>if (1 < 2 && '<p>') { run(); }</script>"
-    assert script in rendered(code("g", outputs=[shown({"text/html": f"<div>grid</div>{script}"})]))
-
-
 def test_parameters_are_read_as_literals():
     cell = code("a = 1\nb: str = 'x'\nc = (\n    2,\n    3,\n)\nd = len('x')\n# e = 4", "parameters")
     assert headless.declared_parameters(notebook(code("z = 1"), cell)) == {"a": 1, "b": "x", "c": (2, 3), "d": None}
@@ -473,25 +289,6 @@ def test_write_text_is_whole_or_not_at_all(tmp_path, monkeypatch):
         headless.write_text(target, "new")
     assert target.read_text() == "old"
     assert [path.name for path in target.parent.iterdir()] == ["x.html"]
-
-
-def test_every_text_colour_meets_wcag_aa_in_light_and_dark():
-    css = Path(page.__file__).with_name("page.css").read_text(encoding="utf-8")
-    blocks = [dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block)) for block in css.split("}")[:2]]
-
-    def luminance(colour):
-        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-        return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-
-    for colours in blocks:
-        plain = ["ink", "muted", "accent", *(name for name in colours if name.startswith("code-"))]
-        pairs = [(name, ground) for name in plain for ground in ("ground", "raised")]
-        pairs += [(name, f"{name}-ground") for name in ("good", "bad", "warn", "note")]
-        assert len(pairs) == 22
-        for name, ground in pairs:
-            high, low = sorted((luminance(colours[name]), luminance(colours[ground])), reverse=True)
-            assert (high + 0.05) / (low + 0.05) >= 4.5, (name, ground)
 
 
 def test_two_notebooks_at_once_stay_small(tmp_path):
@@ -529,3 +326,14 @@ def test_small_helpers():
     soup = markup.parse("<p>a</p>")
     markup.no_network(soup, Path("."))
     assert str(soup) == "<p>a</p>"
+
+
+def test_the_footer_says_the_settings_without_a_path_of_the_machine(tmp_path, tiny_store):
+    path = save(tmp_path, "01_a", code("real = ''\nsize = 1", "parameters"))
+    out = tmp_path / "out"
+    (tmp_path / "people").mkdir()
+    index = report.report([path], [tiny_store.path], out=out, settings={"real": str(tmp_path / "people"), "size": 3})
+    for text in (index.read_text(encoding="utf-8"), (out / "01_a.html").read_text(encoding="utf-8")):
+        footer = text[text.index("<footer") :]
+        assert "<dt>settings</dt><dd>real people, size 3</dd>" in footer
+        assert str(tmp_path) not in footer

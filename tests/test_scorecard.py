@@ -40,7 +40,13 @@ def test_every_listener_counts_alike():
     row = scorecard.row("cosine", values, table, chance=0.1, p={"cosine": (0.02, "blocks")})
     assert row["score"] == pytest.approx(0.4)
     assert 0 <= row["low"] < 0.4 < row["high"] <= 0.9
-    assert (row["unit"], row["n"], row["chance"], row["p"], row["p_unit"]) == ("3 listeners (few: covers about 76 %)", 50, 0.1, 0.02, "blocks")
+    assert (row["unit"], row["n"], row["chance"], row["p"], row["p_unit"]) == (
+        "3 listeners (few: covers about 76 %)",
+        50,
+        0.1,
+        0.02,
+        "blocks",
+    )
     assert row["better"] == "high"
     assert scorecard.row("MSE", values, table)["better"] == "low"
     assert scorecard.row("MSE", values, table)["p_unit"] == "not tested"

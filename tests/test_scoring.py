@@ -151,7 +151,10 @@ def test_one_listener_and_one_song(tiny_store, tmp_path):
     opened = store.open(make_tiny_store(tmp_path / "s", n_subjects=1, n_songs=1))
     scored = scoring.score_regressor(job_of(trained(opened, tmp_path / "runs")))
     rows = by_metric(scored)
-    assert rows["retrieval"]["unit"] == "4 blocks of 5 s (few: covers about 87 %), one listener: no interval over listeners"
+    assert (
+        rows["retrieval"]["unit"]
+        == "4 blocks of 5 s (few: covers about 87 %), one listener: no interval over listeners"
+    )
     assert rows["retrieval"]["low"] < rows["retrieval"]["high"]
     assert 0 < rows["retrieval"]["p"] <= 1
     assert rows["song accuracy"]["note"] == rows["kappa"]["note"] == scorecard.NO_SONG
