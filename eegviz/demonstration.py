@@ -81,7 +81,7 @@ def run(out, *, full=False, seed=0, jobs=2) -> Path:
     _say(1, "simulating music and EEG, making features", store)
     with _fresh_processes() as pool:
         pool.submit(_simulate, store, seed=seed, full=full).result()
-    _say(2, f"training {sum(map(len, _SHARES))} models", out / "runs")
+    _say(2, f"training {sum(map(len, _SHARES))} models and the linear decoders beside them", out / "runs")
     shares = _SHARES if jobs > 1 else (sum(_SHARES, ()),)
     options = {"out": out / "runs", "fast": not full, "seed": seed, "threads": threads}
     with ExitStack() as stack:
