@@ -144,8 +144,10 @@ def calibrated(n=20):
         (i, c, name, 0.5 + 0.3 * c + 0.02 * rng.random(), 9) for i in range(3) for c in (0.0, 1.0) for name in honest
     ]
     settings = {"n_sets": n, "n_permutations": 99, "n_leak": 3, "n_coupling": 3, "couplings": [0, 1], "seed": 0}
+    slow = [(i, name, 0.65, 0.001, 0.63, True, False) for i in range(3) for name in honest]
     return calibration.Calibration(
         null, pd.DataFrame(leak, columns=names),
+        pd.DataFrame(slow, columns=["set", "protocol", "score", "p", "away", "four", "contributed"]),
         pd.DataFrame(coupling, columns=["set", "coupling", "protocol", "score", "n"]), settings,
     )  # fmt: skip
 
