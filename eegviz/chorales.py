@@ -167,7 +167,9 @@ def render(which, *, duration: float = DURATION, sr: int = 22050, voice: str = V
     for note in played:
         first = round(note.onset * sr)
         if first < n:
-            tone = _synth.tone(_synth.VOICES[voice], note.frequency, seconds=RELEASED * note.duration, sr=sr)[: n - first]
+            tone = _synth.tone(_synth.VOICES[voice], note.frequency, seconds=RELEASED * note.duration, sr=sr)[
+                : n - first
+            ]
             y[first : first + len(tone)] += tone
     fade = min(n, int(FADE_OUT * sr))
     y[n - fade :] *= 0.5 * (1 + np.cos(np.linspace(0, np.pi, fade, dtype=np.float32)))

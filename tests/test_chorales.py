@@ -98,7 +98,9 @@ def test_sound_is_bounded_level_and_repeatable():
 
 
 def test_failures():
-    with pytest.raises(ParameterError, match="unknown melody 20; expected one of chor-019, chor-038, chor-096, chor-101"):
+    with pytest.raises(
+        ParameterError, match="unknown melody 20; expected one of chor-019, chor-038, chor-096, chor-101"
+    ):
         chorales.find(20)
     with pytest.raises(ParameterError, match="duration must lie between 3 and 60 s, found 1"):
         chorales.render(19, duration=1)
