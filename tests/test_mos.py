@@ -201,7 +201,7 @@ def test_the_melody_is_the_right_channel_from_its_beginning_on(read):
     assert sum("envelope fits best from second 4." in line for line in report.warnings) == 4
 
 
-@pytest.mark.parametrize("kind", ["v7", "v7.3"])
+@pytest.mark.parametrize("kind", [pytest.param("v7", marks=pytest.mark.slow), "v7.3"])
 def test_other_versions_of_the_format_give_the_same(source, tmp_path, kind):
     write_mat(source / "dataStim.mat", "stim", design(numbers=(4,)), kind)
     write_mat(source / "dataSub2.mat", "eeg", subject(2, 4), kind)
@@ -240,6 +240,7 @@ def test_without_an_envelope_the_notes_place_the_sound(source, tmp_path):
     assert any("the pitches of chor-019 fit best" in line for line in report.warnings)
 
 
+@pytest.mark.slow
 def test_an_interrupted_ingest_continues(made, tmp_path, monkeypatch, read):
     original, calls = store.Writer.add_recording, []
 
@@ -292,6 +293,7 @@ def test_dryad_layout(made, tmp_path):
     assert opened.stimuli["lead_in"].to_numpy() == pytest.approx(LEAD, abs=1.5 / 64)
 
 
+@pytest.mark.slow
 def test_dryad_numbers_of_the_converter(made, tmp_path):
     eeg = cell([cell([cell([40 * trial(0, t) for t in range(8)]) for _ in (0, 1)])])
     stim = cell([cell([cell([expectation(n) for n in np.repeat(ORDER, 2)]) for _ in (0, 1)])])
