@@ -103,13 +103,13 @@ def demo(
 
 @app.command()
 def ingest(
-    dataset: Annotated[str, typer.Argument(help="nmed-t, nmed-h or own.")],
+    dataset: Annotated[str, typer.Argument(help="nmed-t, nmed-h, mos, openmiir, mad-eeg or own.")],
     source: Annotated[Path, typer.Argument(help="Folder of the original files (own: a CSV).")],
     store: Annotated[Path, typer.Argument(help="Folder to make.")],
     audio: Annotated[Path | None, typer.Option(help="Folder with the sound of each stimulus.")] = None,
     offsets: Annotated[Path | None, typer.Option(help="CSV stimulus,offset: seconds to cut before the music.")] = None,
     max_mismatch: Annotated[float, typer.Option(help="Seconds by which EEG and sound may differ in length.")] = 2.0,
-    unit: Annotated[str, typer.Option(help="Unit of the EEG in the files: uV, mV or V.")] = "auto",
+    unit: Annotated[str, typer.Option(help="Unit of the EEG in the files: uV, mV, V or biosemi.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing store.")] = False,
 ):
     """Read original files into a store.

@@ -344,3 +344,117 @@ def test_memory_is_one_array_at_most(tmp_path, kind, most):
     large = WRITERS[kind](tmp_path / "large.mat", {"data21": data})
     growth = sum(peak_mb(large)) - sum(peak_mb(tiny))
     assert growth / (data.nbytes / 2**20) < most
+
+
+# ---------------------------------------------------------------- trees: many arrays, one at a time
+
+
+def _tree_values():
+    big = [np.random.default_rng(k).normal(size=(100, 64)) for k in range(4)]
+    trials = cells(*big[:3], np.zeros((0, 0)))
+    chanlocs = [{"labels": "Fp1 (A1)", "theta": 1.0}, {"labels": "Iz (A28)", "theta": 2.0}]
+    return big, {"data": trials, "fs": 64.0, "chanlocs": chanlocs, "extChan": {"data": cells(big[3])}}
+
+
+def _for_scipy(value):
+    return value | {"chanlocs": _struct_array(value["chanlocs"])}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_tree_is_outlined_and_its_arrays_come_one_by_one(tmp_path, kind):
+    big, eeg = _tree_values()
+    eeg = eeg if kind == "v7.3" else _for_scipy(eeg)
+    WRITERS[kind](tmp_path / "a.mat", {"before": np.ones((70, 80)), "eeg": eeg, "fs": 64.0})
+    with _matlab.Tree(tmp_path / "a.mat", "eeg", small=("fs",)) as tree:
+        assert tree.values["fs"].item() == 64
+        assert set(tree.tree) == set(eeg)
+        assert [item.shape for item in tree.tree["data"].ravel()] == [(100, 64)] * 3 + [(0, 0)]
+        assert [row["labels"] for row in tree.tree["chanlocs"]] == ["Fp1 (A1)", "Iz (A28)"]
+        assert isinstance(tree.tree["data"][0, 0], _matlab.Leaf)
+        wanted = [("data", 0), ("data", 2), ("extChan", "data", 0), ("chanlocs", 1, "theta")]
+        found = dict(tree.take(wanted))
+    assert set(found) == set(wanted)
+    for path, expected in zip(wanted, (big[0], big[2], big[3], [[2.0]]), strict=True):
+        assert found[path].dtype == np.float32
+        np.testing.assert_array_equal(found[path], np.float32(expected))
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_nested_cells(tmp_path, kind):
+    leaf = [np.full((90, 50), float(k)) for k in range(8)]
+    nested = cells(*(cells(*(cells(*leaf[4 * p + 2 * c : 4 * p + 2 * c + 2]) for c in (0, 1))) for p in (0, 1)))
+    WRITERS[kind](tmp_path / "a.mat", {"eeg": nested})
+    with _matlab.Tree(tmp_path / "a.mat", "eeg") as tree:
+        assert tree.tree[0, 1][0, 0][0, 1].shape == (90, 50)
+        paths = [(p, c, t) for p in (0, 1) for c in (0, 1) for t in (0, 1)]
+        assert [array[0, 0] for _, array in tree.take(paths)] == list(range(8))
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_path_that_is_not_there_is_an_error(tmp_path, kind):
+    WRITERS[kind](tmp_path / "a.mat", {"eeg": cells(np.zeros((90, 50)))})
+    with (
+        _matlab.Tree(tmp_path / "a.mat", "eeg") as tree,
+        pytest.raises(DataError, match="a.mat is damaged or incomplete"),
+    ):
+        list(tree.take([(0,), (7,)]))
+
+
+def test_a_tree_cut_short_is_an_error(tmp_path):
+    for kind in ("v5", "v7"):
+        rng = np.random.default_rng(0)
+        file = WRITERS[kind](tmp_path / "a.mat", {"eeg": cells(*(rng.normal(size=(90, 50)) for _ in range(9)))})
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        with pytest.raises(DataError, match="a.mat is damaged or incomplete"), _matlab.Tree(file, "eeg"):
+            pass
+
+
+def test_other_types(tmp_path):
+    """A tree of whole numbers, truth values, text of two rows and complex numbers."""
+    values = cells(
+        np.arange(6, dtype=np.int16).reshape(2, 3), np.array(["ab", "cd"]), np.ones((2, 2)) * 1j, np.uint8(7)
+    )
+    write_v5(tmp_path / "a.mat", {"x": values})
+    with _matlab.Tree(tmp_path / "a.mat", "x") as tree:
+        whole, text, complex_, byte = tree.tree.ravel()
+    assert whole.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert text == ["ab", "cd"]
+    assert not complex_.numeric
+    assert byte.item() == 7
+
+
+def test_plain_hdf5(tmp_path):
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        file["0001/piece/response"] = np.arange(6.0).reshape(2, 3)
+        file["0001/piece/name"] = "text"
+    with _matlab.Tree(tmp_path / "a.hdf5", "/", hdf5=True) as tree:
+        assert tree.tree["0001"]["piece"]["response"] == _matlab.Leaf((2, 3))
+        assert not tree.tree["0001"]["piece"]["name"].numeric
+        ((path, array),) = tree.take([("0001", "piece", "response")])
+    assert path == ("0001", "piece", "response")
+    np.testing.assert_array_equal(array, np.arange(6).reshape(2, 3))  # axes as they are
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["v5", "v7"])
+def test_a_large_tree_in_little_memory(tmp_path, kind):
+    """300 MB of trials in one cell array; neither process holds more than a few trials."""
+    one = np.random.default_rng(0).normal(size=(1803, 64))
+    WRITERS[kind](tmp_path / "a.mat", {"eeg": cells(*[one] * 330)})
+    code = textwrap.dedent(
+        """
+        import sys, json
+        from eegviz.datasets import _matlab
+        with _matlab.Tree(sys.argv[1], "eeg") as tree:
+            n = sum(array.size for _, array in tree.take([(k,) for k in range(330)]))
+            marks = [l.split()[1] for who in ("self", tree._child.process.pid) for l in open(f"/proc/{who}/status") if "VmHWM" in l]
+        print(json.dumps([n, *map(int, marks)]))
+        """
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a.mat")], check=True, capture_output=True, text=True
+    )
+    n, mine, *childs = json.loads(shown.stdout)
+    assert n == 330 * one.size
+    assert mine < 200 * 1024
+    assert all(child < 250 * 1024 for child in childs)

@@ -6,6 +6,9 @@ modules are imported when they are asked for.
 ========  ===============================================================
 nmed-t    NMED-T: 20 listeners × 10 songs, 125 channels (:mod:`.nmed_t`)
 nmed-h    NMED-H: 48 listeners, 16 stimuli, two hearings (:mod:`.nmed_h`)
+mos       MOS: 21 listeners hear and imagine four melodies (:mod:`.mos`)
+openmiir  OpenMIIR: 10 listeners hear and imagine 12 pieces (:mod:`.openmiir`)
+mad-eeg   MAD-EEG: 8 listeners attend to an instrument (:mod:`.mad_eeg`)
 own       your recordings, named in a table (:mod:`.own`)
 ========  ===============================================================
 
@@ -21,7 +24,14 @@ from pathlib import Path
 from eegviz.errors import ParameterError
 
 _DEFAULTS = {"unit": "auto", "max_mismatch": 2.0}  # an option with this value counts as not given
-_MODULES = {"nmed-t": "nmed_t", "nmed-h": "nmed_h", "own": "own"}
+_MODULES = {
+    "nmed-t": "nmed_t",
+    "nmed-h": "nmed_h",
+    "mos": "mos",
+    "openmiir": "openmiir",
+    "mad-eeg": "mad_eeg",
+    "own": "own",
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,7 @@ def names():
     Examples
     --------
     >>> names()
-    ['nmed-t', 'nmed-h', 'own']
+    ['nmed-t', 'nmed-h', 'mos', 'openmiir', 'mad-eeg', 'own']
     """
     return list(_MODULES)
 

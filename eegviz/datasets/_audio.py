@@ -8,6 +8,7 @@ Functions: :class:`Library` (find), :func:`duration`, :func:`read`, :func:`read_
 """
 
 import math
+import re
 import unicodedata
 from pathlib import Path
 
@@ -22,6 +23,8 @@ MAX_MISMATCH = 2.0  # seconds
 BLOCK = 2**18  # samples read at once
 TOLERANCE = 0.05  # seconds by which lengths may differ without a word
 MAX_OVERSHOOT = 16.0  # a decoded peak beyond this is a damaged file, not a loud one
+
+NOT_DISTRIBUTED = "the sound is not distributed with the data set: get it, name it so and pass its folder as --audio"
 
 
 class Library:
@@ -50,8 +53,16 @@ class Library:
     def __len__(self):
         return sum(map(len, self._files.values()))
 
-    def find(self, names):
-        """Return the file whose stem is the first of ``names`` that exists.
+    def matching(self, pattern):
+        """Return (path, match) of the files whose stem matches a regular expression, sorted by path."""
+        found = []
+        for file in sorted(file for files in self._files.values() for file in files):
+            if match := re.fullmatch(pattern, file.stem, flags=re.IGNORECASE):
+                found.append((file, match))
+        return found
+
+    def find(self, names, *, advice=NOT_DISTRIBUTED):
+        """Return the file whose stem is the first of ``names`` that exists; ``advice`` ends the message when none does.
 
         Raises
         ------
@@ -65,8 +76,7 @@ class Library:
         raise DataError(
             f"{self.folder}: expected a sound file named {' or '.join(f'{name}.wav' for name in names)} "
             f"({', '.join(kind[1:] for kind in EXTENSIONS)}), found {len(self)} sound files"
-            f"{f' ({have} …)' if have else ''}; the sound is not distributed with the data set: "
-            "get it, name it so and pass its folder as --audio"
+            f"{f' ({have} …)' if have else ''}; {advice}"
         )
 
 
@@ -83,7 +93,7 @@ def duration(path):
     return info.frames / info.samplerate
 
 
-def read(path, *, sr=SR, lead_in=0.0):
+def read(path, *, sr=SR, lead_in=0.0, channel=None):
     """Read a sound file as mono.
 
     Parameters
@@ -93,11 +103,13 @@ def read(path, *, sr=SR, lead_in=0.0):
         Rate to convert to (once, with soxr's HQ filter).
     lead_in : float
         Seconds to cut from the beginning.
+    channel : int, optional
+        Take this channel (0 = left, 1 = right) alone.
 
     Returns
     -------
     y : ndarray, float32 [shape=(n,)]
-        The mean of the channels. Where decoding or the filter overshot 1, the whole is divided by its peak.
+        The channel, or the mean of all. Where decoding or the filter overshot 1, the whole is divided by its peak.
 
     Raises
     ------
@@ -110,11 +122,17 @@ def read(path, *, sr=SR, lead_in=0.0):
     stated = duration(path)
     try:
         with soundfile.SoundFile(str(path)) as file:
+            if channel is not None and not channel < file.channels:
+                raise DataError(
+                    f"{path}: expected {channel + 1} channels, found {file.channels}; use the original file"
+                )
             rate, skip = file.samplerate, round(lead_in * file.samplerate)
             converter = soxr.ResampleStream(rate, sr, 1, dtype="float32", quality="HQ") if rate != sr else None
             parts, n_read = [], 0
             for block in file.blocks(blocksize=BLOCK, dtype="float32", always_2d=True):
-                mono = block.mean(axis=1, dtype=np.float32)[max(0, skip - n_read) :]
+                mono = (block.mean(axis=1, dtype=np.float32) if channel is None else block[:, channel])[
+                    max(0, skip - n_read) :
+                ]
                 n_read += len(block)
                 parts.append(mono if converter is None else converter.resample_chunk(mono))
             if converter is not None:

@@ -19,6 +19,7 @@ from eegviz.datasets import IngestReport
 from eegviz.errors import DataError, EegvizError, ParameterError
 
 UNITS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "nV": 1e-9}
+BIOSEMI = {"biosemi": 31.25e-9}  # V: one step of BioSemi's converter, for files that keep its numbers
 FLAT_UV, FLAT_RATIO, WILD_RATIO = 0.01, 0.01, 10.0
 MAX_BAD = 0.20
 PLAUSIBLE_UV = (0.5, 500.0)
@@ -33,8 +34,10 @@ def scale(unit):
     1e-06
     """
     unit = str(unit).replace("µ", "u").replace("μ", "u")
+    if unit in BIOSEMI:
+        return BIOSEMI[unit]
     if unit not in UNITS:
-        raise ParameterError(f"--unit {unit!r}: expected one of {', '.join(UNITS)}")
+        raise ParameterError(f"--unit {unit!r}: expected one of {', '.join([*UNITS, *BIOSEMI])}")
     return UNITS[unit]
 
 

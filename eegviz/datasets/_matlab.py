@@ -6,7 +6,10 @@ through a pipe, one slice of the last axis at a time; whatever happens to the ch
 
 Both formats look alike from here: v5 (``scipy.io``) and v7.3 (HDF5, ``h5py``), always in MATLAB's order of axes.
 
-Functions: :func:`variables`, :func:`read`, :class:`Slices`. The child's program is ``_matlab_child``.
+A cell array or struct that holds many arrays is outlined first and then sent array by array (:class:`Tree`; other HDF5
+files too).
+
+Functions: :func:`variables`, :func:`read`, :class:`Slices`, :class:`Tree`. The child's program is ``_matlab_child``.
 """
 
 import contextlib
@@ -15,6 +18,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -169,18 +173,106 @@ class Slices:
             yield out
 
 
+@dataclass(frozen=True)
+class Leaf:
+    """An array in the outline of a :class:`Tree` that was not sent: its shape, and whether it holds real numbers."""
+
+    shape: tuple
+    numeric: bool = True
+
+
+class Tree:
+    """A cell array or struct of many arrays: its outline, then single arrays as float32. A context manager.
+
+    Parameters
+    ----------
+    path : str or Path
+    name : str
+        Variable; "/" with ``hdf5``.
+    small : sequence of str
+        Further variables to read by the same child, as :func:`read` does.
+    hdf5 : bool
+        The file is plain HDF5, not MATLAB's: groups are dicts, axes stay as they are.
+    timeout : float
+
+    Attributes
+    ----------
+    tree
+        As :func:`read` gives it, but an array of more than 4096 values is a :class:`Leaf`.
+    values : dict
+        The small variables.
+
+    Raises
+    ------
+    DataError
+        When the variable is missing or the file is damaged.
+
+    Examples
+    --------
+    >>> import scipy.io, tempfile, os
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> file = os.path.join(folder.name, "dataSub1.mat")
+    >>> trials = np.empty((1, 2), object)
+    >>> trials[0, :] = [np.zeros((100, 64)), np.ones((100, 64))]
+    >>> scipy.io.savemat(file, {"eeg": {"data": trials, "fs": 64.0}})
+    >>> with Tree(file, "eeg") as tree:
+    ...     print(tree.tree["fs"].item(), tree.tree["data"][0, 1].shape)
+    ...     print([(path, array.mean().item()) for path, array in tree.take([("data", 1)])])
+    64.0 (100, 64)
+    [(('data', 1), 1.0)]
+    >>> folder.cleanup()
+    """
+
+    def __init__(self, path, name, *, small=(), hdf5=False, timeout=TIMEOUT):
+        self.path, self.name, self._small = Path(path), name, list(small)
+        request = {"task": "tree", "name": name, "names": self._small}
+        self._child = _Child(path, request, timeout, hdf5=hdf5)
+
+    def __enter__(self):
+        self._child.__enter__()
+        try:
+            head = self._child.message()
+            _require(self.path, [self.name, *self._small], head["variables"])
+            self.values = {name: _decode(self._child.message()["value"]) for name in self._small}
+            self.tree = _decode(self._child.message()["value"])
+        except BaseException:
+            self._child.__exit__(*sys.exc_info())
+            raise
+        return self
+
+    def __exit__(self, *error):
+        return self._child.__exit__(*error)
+
+    def take(self, paths):
+        """Yield (path, array) for the arrays at ``paths``, in the file's order. It can be asked once.
+
+        A path is a tuple of fields (str) and positions (int, MATLAB's linear order from 0).
+        """
+        paths = [tuple(path) for path in paths]
+        self._child.send({"paths": paths})
+        for _ in paths:
+            head = self._child.message()
+            out = np.empty(head["shape"], np.float32)
+            if out.size:
+                self._child.read_into(memoryview(out).cast("B"))
+            yield tuple(head["path"]), out
+
+
 # ---------------------------------------------------------------- parent's side
 
 
 class _Child:
     """The reading process: requests go to its stdin, messages come from its stdout, its death is a DataError."""
 
-    def __init__(self, path, request, timeout):
+    def __init__(self, path, request, timeout, *, hdf5=False):
         self.path, self.request, self.timeout = Path(path), request, timeout
+        self.hdf5, self.kind = hdf5, "an HDF5 file" if hdf5 else "a readable MATLAB file"
         self.expired = False
 
     def __enter__(self):
-        version = _matlab_version(self.path)
+        version = "hdf5" if self.hdf5 else _matlab_version(self.path)
+        if self.hdf5:
+            _require_hdf5(self.path)
         root = str(Path(__file__).resolve().parents[2])
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
         self.process = subprocess.Popen(
@@ -221,7 +313,7 @@ class _Child:
         message = json.loads(bytes(body))
         if "error" in message:
             raise DataError(
-                f"{self.path} is damaged or incomplete: expected a readable MATLAB file, found: {message['error']}; "
+                f"{self.path} is damaged or incomplete: expected {self.kind}, found: {message['error']}; "
                 "download or copy it again and compare its size and checksum with the original's"
             )
         return message
@@ -258,7 +350,7 @@ class _Child:
         else:
             found = f"the reading process ended with code {code} {self.last_words.decode(errors='replace')}".strip()
         raise DataError(
-            f"{self.path} is damaged or incomplete: expected a readable MATLAB file, found: {found}; "
+            f"{self.path} is damaged or incomplete: expected {self.kind}, found: {found}; "
             "download or copy it again and compare its size and checksum with the original's"
         )
 
@@ -282,6 +374,17 @@ def _matlab_version(path):
     raise DataError(f"{path}: expected a MATLAB file (v5 or v7.3), found {size} bytes that begin {shown!r}; {advice}")
 
 
+def _require_hdf5(path):
+    advice = "download or copy it again"
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(8)
+    except OSError as error:
+        raise DataError(f"{path}: expected an HDF5 file, found none that can be opened ({error.strerror})") from error
+    if head != _HDF5_SIGNATURE:
+        raise DataError(f"{path}: expected an HDF5 file, found {path.stat().st_size} other bytes; {advice}")
+
+
 def _require(path, names, present):
     if missing := [name for name in names if name not in present]:
         found = ", ".join(f"{name} {tuple(shape)}" for name, shape in present.items()) or "no variable at all"
@@ -303,5 +406,7 @@ def _decode(value):
         for index, item in enumerate(value["items"]):
             out[index] = _decode(item)
         return out.reshape(value["shape"], order="F")
+    if kind in ("array", "other"):
+        return Leaf(tuple(value["shape"]), numeric=kind == "array")
     rows = [{name: _decode(item) for name, item in row.items()} for row in value["rows"]]
     return rows[0] if value["single"] else rows

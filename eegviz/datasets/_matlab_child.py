@@ -11,6 +11,8 @@ import sys
 
 import numpy as np
 
+from eegviz.datasets import _mat5_stream
+
 MAX_SMALL_BYTES = 2**26  # what read() accepts; longer arrays go through Slices
 PIECE_BYTES = 2**25  # largest message of the child, so that neither side holds much twice
 LENGTH = struct.Struct("<Q")
@@ -26,7 +28,7 @@ def _main():
     os.dup2(2, 1)  # whatever a library prints goes to stderr
     request = json.loads(sys.stdin.buffer.readline())
     try:
-        reader = _V5(request["path"]) if request["version"] == "5" else _V73(request["path"])
+        reader = {"5": _V5, "7.3": _V73, "hdf5": _HDF5}[request["version"]](request["path"])
         present = reader.variables()
         _send(pipe, {"variables": present})
         small = request.get("names", [])
@@ -36,6 +38,8 @@ def _main():
             _send(pipe, {"value": reader.value(name)})
         if request["task"] == "slices":
             _send_slices(pipe, reader, request["name"], request["ndim"])
+        if request["task"] == "tree":
+            _send_tree(pipe, reader, request["name"])
     except BrokenPipeError:
         return
     except Exception as error:  # whatever it is, the parent raises it as a DataError
@@ -58,6 +62,24 @@ def _send_slices(pipe, reader, name, ndim):
                 piece = np.ascontiguousarray(reader.part(at, at + width), dtype="<f4")
             _send(pipe, {"width": width})
             _write_all(pipe, memoryview(piece).cast("B"))
+
+
+def _send_tree(pipe, reader, name):
+    _send(pipe, {"value": reader.outline(name)})
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return
+    paths = [tuple(path) for path in json.loads(line)["paths"]]
+
+    def give(path, array):
+        if array.dtype.kind not in "fiu":
+            raise ValueError(f"{name} {path} holds {array.dtype}, expected real numbers")
+        with np.errstate(over="ignore"):
+            piece = np.ascontiguousarray(array, dtype="<f4")
+        _send(pipe, {"path": path, "shape": list(array.shape)})
+        _write_all(pipe, memoryview(piece).cast("B"))
+
+    reader.give(name, paths, give)
 
 
 def _send(pipe, message):
@@ -136,6 +158,18 @@ class _V5:
             self.array = array.reshape(self.shape, order="F")
         return self.array[..., start:stop]
 
+    def outline(self, name):
+        return _mat5_stream.Walk(self.path, name, numbers=_numbers).outline()
+
+    def give(self, name, paths, give):
+        walk = _mat5_stream.Walk(self.path, name, numbers=_numbers, wanted=paths, give=give)
+        if paths:
+            try:
+                walk.outline()
+            except _mat5_stream.Enough:
+                return
+            raise ValueError(f"{name} has no arrays at {sorted(walk.wanted, key=str)[:3]}")
+
     def _encode(self, value):
         if value.dtype.names is not None:
             cells = value.ravel(order="F")
@@ -159,6 +193,7 @@ class _V73:
         import h5py
 
         self.h5py, self.file = h5py, h5py.File(path, "r")
+        self.longest = None  # values of an array that is sent whole; a longer one is only outlined
 
     def variables(self):
         names = [name for name in self.file if name not in ("#refs#", "#subsystem#")]
@@ -177,6 +212,24 @@ class _V73:
         if len(self.shape) > self.array.ndim:  # the last axis is one that MATLAB dropped
             return self.array[()].T.reshape(self.shape)
         return self.array[start:stop].T
+
+    def outline(self, name):
+        self.longest = _mat5_stream.SMALL
+        return self._encode(self.file[name])
+
+    def give(self, name, paths, give):
+        for path in paths:
+            item = self.file[name]
+            row = None
+            for step in path:
+                if isinstance(step, str):
+                    item = item[step] if row is None else self.file[np.asarray(item[step][()]).ravel()[row]]
+                    row = None
+                elif isinstance(item, self.h5py.Group):
+                    row = step  # of a struct array: its field comes next
+                else:
+                    item = self.file[np.asarray(item[()]).ravel()[step]]
+            give(path, item[()].T)
 
     @staticmethod
     def _is_empty(item):
@@ -205,6 +258,8 @@ class _V73:
             if self._class(item) == "cell":
                 return {"kind": "cell", "shape": [0, 0], "items": []}
             return _numbers(np.zeros(tuple(int(n) for n in item[()]), np.float64))
+        if self.longest is not None and item.size > self.longest:
+            return {"kind": "array", "shape": list(item.shape[::-1])}
         if item.size * item.dtype.itemsize > MAX_SMALL_BYTES:
             raise ValueError(f"a variable that should be small has shape {item.shape[::-1]}")
         return _numbers(item[()].T)
@@ -229,6 +284,34 @@ class _V73:
             for index in range(int(np.prod(next(iter(size)))))
         ]
         return {"kind": "struct", "rows": rows, "single": len(rows) == 1}
+
+
+class _HDF5:
+    """An HDF5 file that no MATLAB wrote: groups in groups, axes as they are. The variable "/" is the whole file."""
+
+    def __init__(self, path):
+        import h5py
+
+        self.h5py, self.file = h5py, h5py.File(path, "r")
+
+    def variables(self):
+        return {"/": [1, 1]}
+
+    def outline(self, name):
+        return self._encode(self.file[name])
+
+    def give(self, name, paths, give):
+        for path in paths:
+            give(path, self.file["/".join(path)][()])
+
+    def _encode(self, item, depth=0):
+        if depth > 8:
+            raise ValueError("groups nested more than 8 deep")
+        if isinstance(item, self.h5py.Group):
+            row = {key: self._encode(item[key], depth + 1) for key in item}
+            return {"kind": "struct", "rows": [row], "single": True}
+        numeric = item.dtype.kind in "fiu"
+        return {"kind": "array" if numeric else "other", "shape": list(item.shape)}
 
 
 if __name__ == "__main__":

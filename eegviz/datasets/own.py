@@ -127,6 +127,18 @@ def find_montage(plans):
                 wanted |= {name.lower() for name in open_raw(plan.eeg)[1]}
         except DataError:
             continue  # so is this
+    return montage_of(wanted)
+
+
+def montage_of(ch_names):
+    """Return the name of the smallest standard montage that holds these channels, whatever their case, or None.
+
+    Examples
+    --------
+    >>> montage_of(["Fp1", "AF7", "iz"])
+    'biosemi64'
+    """
+    wanted = {name.lower() for name in ch_names}
     for name in MONTAGES if wanted else ():
         if wanted <= {channel.lower() for channel in store.make_montage(name).ch_names}:
             return name
