@@ -85,7 +85,9 @@ def fit(
     Parameters
     ----------
     net : torch.nn.Module
-        With ``loss(output, target)``. Changed in place; ends with the weights of the best validation epoch.
+        With ``loss(output, target)``. Changed in place; ends with the weights of the best validation epoch. Where
+        training is more than the loss of an output, it also has ``training_loss(run, x, y)``, which computes its
+        ``forward`` through `run`; ``begin_epoch(epoch)`` tells it the epoch, from 0.
     batches : callable
         ``batches(index) -> (x, y)`` arrays of the windows `index`.
     train, validation : np.ndarray of int
@@ -117,6 +119,7 @@ def fit(
     net.to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(net.parameters(), lr=settings.lr)
     wrapped, optimizer = accelerator.prepare(net, optimizer)
+    training_loss = getattr(net, "training_loss", lambda run, x, y: net.loss(run(x), y))
     state = _State.load(folder, net, optimizer) if folder else _State()
     steps = max(1, -(-len(train) // settings.batch_size))
     bar = tqdm(
@@ -130,6 +133,8 @@ def fit(
         start, epoch = time.monotonic(), len(state.history)
         order = np.random.default_rng([seed, epoch]).permutation(train)
         torch.manual_seed(int(np.random.default_rng([seed, epoch, 1]).integers(2**31)))  # of the dropout
+        if hasattr(net, "begin_epoch"):
+            net.begin_epoch(epoch)
         wrapped.train()
         losses, weights = [], []
         for i in range(0, len(order), settings.batch_size):
@@ -138,7 +143,7 @@ def fit(
             if len(index) < 2:  # batch normalisation needs two
                 continue
             x, y = _to(batches(index), accelerator.device)
-            loss = net.loss(wrapped(x), y)
+            loss = training_loss(wrapped, x, y)
             accelerator.backward(loss)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

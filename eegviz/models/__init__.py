@@ -19,6 +19,9 @@ from eegviz.errors import MissingDependencyError, ParameterError
 _MODULES = {
     "ridge": "eegviz.models.ridge",
     "cnn": "eegviz.models.cnn",
+    "rcnn": "eegviz.models.rcnn",
+    "encoder-decoder": "eegviz.models.encoder_decoder",
+    "transformer": "eegviz.models.transformer",
     "classifier": "eegviz.models.classifier",
 }
 MODELS = tuple(_MODULES)
