@@ -6,6 +6,7 @@ from eegviz import fitting, models
 from eegviz.errors import ParameterError
 
 NAMES = ("rcnn", "encoder-decoder")
+EPOCHS = {"rcnn": 80, "encoder-decoder": 250}  # in which they overfit a few windows
 SHAPES = [((63, 125), (44, 128)), ((125, 125), (44, 128)), ((63, 125), (44, 1025)), ((33, 64), (44, 128))]
 
 
@@ -97,7 +98,7 @@ def test_raw_voltage_gets_no_logarithm(name):
 def test_overfits_a_few_windows(name):
     rng = np.random.default_rng(0)
     x, y = rng.random((6, 12, 10), np.float32), rng.random((6, 6, 8), np.float32)
-    net = build(name, dropout=0, units=32, batch_size=6, epochs=120, lr=1e-2, scaling="none", mean_start=False)
+    net = build(name, dropout=0, width=2, batch_size=6, epochs=EPOCHS[name], lr=1e-2, scaling="none", mean_start=False)
     net.fit_output(torch.from_numpy(y.mean(0)))
     history = fitting.fit(
         net, lambda i: (x[i], y[i]), np.arange(6), validation=np.arange(0), settings=net.config, seed=0,

@@ -29,10 +29,10 @@ class Config(Settings):
 
 
 # "usc" is named for the study; it publishes the order of the layers only, so all of its sizes are ours (see Settings).
-# "fast" is ours too: fewer filters and units, stronger pooling, for seconds on two cores.
+# "fast" is ours too, for two cores: fewer filters and units; pooling by the mean, which learned more from less here.
 PRESETS = {
     "usc": {},
-    "fast": {"width": 4, "units": 32, "epochs": 8, "patience": 0},
+    "fast": {"width": 4, "units": 16, "pooling": "average", "epochs": 5, "patience": 0},
 }
 DEFAULT_PRESET = "usc"
 

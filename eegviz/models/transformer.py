@@ -93,7 +93,7 @@ class Config(BaseModel):
 PRESETS = {
     "usc": {},
     "usc-forced": {"schedule": "constant"},
-    "fast": {"width": 32, "encoder_layers": 1, "decoder_layers": 1, "feed_forward": 64, "epochs": 12, "lr": 2e-3},
+    "fast": {"width": 32, "encoder_layers": 1, "decoder_layers": 1, "feed_forward": 64, "epochs": 6, "lr": 2e-3},
 }
 DEFAULT_PRESET = "usc"
 
