@@ -10,6 +10,7 @@ SMALL = {
     "rcnn": {"width": 1, "units": 8},
     "encoder-decoder": {"width": 1, "units": 8},
     "transformer": {"width": 8, "feed_forward": 8, "heads": 2},
+    "gan": {"width": 4, "csp": 2, "receptive_fields": [3], "dilations": [1], "discriminator_width": 4},
 }
 FIT = {"epochs": 3, "batch_size": 16, "patience": 0}
 NETWORKS = tuple(SMALL)

@@ -109,7 +109,7 @@ def test_schedules_fall_from_first_to_last(schedule):
 def test_the_loop_tells_the_epoch():
     net, shares = build(epochs=3, batch_size=4), []
     training_loss = net.training_loss
-    net.training_loss = lambda run, x, y: shares.append(net.share) or training_loss(run, x, y)
+    net.training_loss = lambda run, x, y, part: shares.append(net.share) or training_loss(run, x, y)
     x, y = (a.numpy() for a in data(8))
     fitting.fit(
         net, lambda i: (x[i], y[i]), np.arange(8), validation=np.arange(0), settings=net.config, seed=0,

@@ -218,7 +218,7 @@ class Transformer(nn.Module):
                 frame = torch.where(is_true[:, t], teacher[:, t], frame)
         return torch.stack(frames, 1), is_true
 
-    def training_loss(self, run, x: Tensor, y: Tensor) -> Tensor:
+    def training_loss(self, run, x: Tensor, y: Tensor, *, part: str = "") -> Tensor:
         """The loss that training minimises, with the epoch's share of true frames; `run` computes ``forward``."""
         if self.config.decoding == "parallel":
             return self.loss(run(x), y)
