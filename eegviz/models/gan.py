@@ -3,8 +3,10 @@
 From the page's figure: Euclidean alignment → CSP → generator → mel, with the losses ``L_rec``, ``L_adv(G; D)`` and
 ``L_adv(D; G)``. No paper text or code is public, so the layers follow its likely ancestor NeuroTalk: the generator is a
 convolution, a bidirectional GRU, upsampling and multi-receptive-field residual blocks; the discriminator is three
-downsampling convolutions and a bidirectional GRU with a head for real or generated and one for the song. Sizes, the
-least-squares form of the adversarial loss and the squared reconstruction error are our choice.
+downsampling convolutions and a bidirectional GRU with a head for real or generated and one for the song. NeuroTalk's are
+also the loss weights, AdamW, 8 patterns a class, an embedding of about 16 steps, kernels and dilations; other sizes,
+the least-squares form of the adversarial loss and the squared reconstruction error are our choice. Spectrograms are those
+of every other model here.
 
 ``adversarial=False`` trains the generator alone, the ablation that shows what the discriminator adds. What the two sides
 make of each other is in the run's history: ``reconstruction``, ``adversarial``, ``song``, the discriminator's mean answers
@@ -36,6 +38,7 @@ GROUPS = ("stimulus", "subject")  # the columns whose numbers of values the netw
 COLLAPSE = 0.02  # spread below which the generator is called collapsed (our choice)
 MEMORY = 0.9  # of the running mean of the spread, in steps
 SLOPE = 0.1  # of the leaky ReLU
+POWER_FLOOR = 1e-3  # of a pattern's training variance, before the logarithm
 
 
 class Config(BaseModel):
@@ -46,15 +49,18 @@ class Config(BaseModel):
     width: int = Field(128, ge=2, description="channels of the generator after its GRU; halved at each upsampling")
     align: bool = Field(True, description="Euclidean alignment of each listener; else one reference for all")
     csp: int = Field(8, ge=0, description="spatial patterns of each song; 0 = the aligned channels")
-    stride: int = Field(8, ge=1, description="of the first convolution, in EEG samples")
+    embedding: Literal["log-variance", "waveform"] = Field(
+        "log-variance", description="of each pattern: its power, or its course as it is"
+    )
+    stride: int = Field(8, ge=1, description="EEG samples to a step of the embedding")
     upsampling: tuple[int, ...] = Field((2, 2), max_length=4, description="factors after the GRU")
     receptive_fields: tuple[int, ...] = Field((3, 7, 11), min_length=1, description="kernels of the residual blocks")
     dilations: tuple[int, ...] = Field((1, 3, 5), min_length=1, description="of the convolutions of each block")
     discriminator_width: int = Field(64, ge=1, description="channels of the discriminator's first convolution")
     dropout: float = Field(0.1, ge=0, lt=1, description="after the first convolution and the GRU")
     adversarial: bool = Field(True, description="without, the generator is trained alone")
-    reconstruction_weight: float = Field(1.0, ge=0)
-    adversarial_weight: float = Field(0.01, ge=0)
+    reconstruction_weight: float = Field(1.0, ge=0, description="of the mean squared error")
+    adversarial_weight: float = Field(0.01, ge=0, description="of looking real")
     class_weight: float = Field(0.01, ge=0, description="of the song that the discriminator hears")
     penalty: Literal["none", "r1", "spectral"] = Field("r1", description="what keeps the discriminator smooth (ours)")
     r1: float = Field(1.0, ge=0, description="weight of half the squared gradient at true pictures")
@@ -69,15 +75,18 @@ class Config(BaseModel):
 
 # "eeg2mel-gan" is named for the page; its loss weights and AdamW are NeuroTalk's. "generator" is the same without the
 # discriminator. "fast" is ours, for two cores.
-_FAST = {
-    "width": 32, "csp": 4, "receptive_fields": (3, 7), "dilations": (1, 3), "discriminator_width": 16, "epochs": 8,
-    "lr": 2e-3,
-}  # fmt: skip
 PRESETS = {
     "eeg2mel-gan": {},
     "generator": {"adversarial": False},
-    "fast": _FAST,
-    "fast-generator": _FAST | {"adversarial": False},
+    "fast": {
+        "width": 32,
+        "csp": 4,
+        "receptive_fields": (3, 7),
+        "dilations": (1, 3),
+        "discriminator_width": 16,
+        "epochs": 8,
+        "lr": 2e-3,
+    },
 }
 DEFAULT_PRESET = "eeg2mel-gan"
 
@@ -180,7 +189,8 @@ class Generator(nn.Module):
     def __init__(self, config, n_filters, out_shape):
         super().__init__()
         self.n_frames, n_bins = out_shape
-        stride, width = config.stride, config.width
+        self.embedding, self.stride, width = config.embedding, config.stride, config.width
+        stride = 1 if config.embedding == "log-variance" else config.stride
         self.first = nn.Conv1d(n_filters, width, 2 * stride + 1, stride=stride, padding=stride)
         self.norm = nn.BatchNorm1d(width)
         self.dropout = nn.Dropout(config.dropout)
@@ -196,6 +206,9 @@ class Generator(nn.Module):
         self.last = nn.Linear(n_in, n_bins)  # of every frame
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.embedding == "log-variance":  # in windows of two steps; of unit variance in training, so 0 on average
+            power = F.avg_pool1d(x**2, 2 * self.stride, self.stride, padding=self.stride, count_include_pad=False)
+            x = torch.log(power + POWER_FLOOR)
         x = self.dropout(F.leaky_relu(self.norm(self.first(x)), SLOPE))  # (n, width, n_times / stride)
         states, _ = self.recurrent(x.mT)
         x = self.stages(self.dropout(states).mT)

@@ -155,7 +155,9 @@ class SpatialFilters(nn.Module):
             own = songs[chosen] == song
             if not own.any() or own.all():
                 continue
-            csp = mne.decoding.CSP(self.per_class, reg=SHRINKAGE, transform_into="csp_space", cov_est="concat")
+            csp = mne.decoding.CSP(
+                self.per_class, reg=SHRINKAGE, transform_into="csp_space", cov_est="concat", rank="full"
+            )
             with mne.utils.use_log_level("error"):
                 csp.fit(aligned, own.astype(int))
             found = csp.filters_[: self.per_class]
