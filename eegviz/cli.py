@@ -148,9 +148,11 @@ def info(
 def train(
     store: Store,
     out: Annotated[Path, typer.Option(help="Folder of runs; the run goes to OUT/<hash>.")],
-    model: Annotated[str, typer.Option(help="cnn, ridge (the linear decoder) or classifier.")] = "cnn",
+    model: Annotated[
+        str, typer.Option(help="cnn, rcnn, encoder-decoder, transformer, gan, ridge (linear) or classifier.")
+    ] = "cnn",
     eeg: Annotated[
-        str | None, typer.Option(help="raw, periodogram or welch (default: periodogram; raw for ridge).")
+        str | None, typer.Option(help="raw, periodogram or welch (default: periodogram; raw for ridge and gan).")
     ] = None,
     audio: Annotated[str, typer.Option(help="mel, mel-db, linear or linear-db.")] = "mel-db",
     split: Annotated[
@@ -158,7 +160,7 @@ def train(
         typer.Option(help="interleaved, random, blocked, repeat, subject, song or subject_song; e.g. random:70/10/20."),
     ] = "interleaved",
     preset: Annotated[
-        str | None, typer.Option(help="eeg2mel (published), eeg2mel-stable (ours; default of cnn) or fast.")
+        str | None, typer.Option(help="Of the model, such as fast; an unknown one lists the known.")
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the model, e.g. width=4.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Short for --set epochs=N.")] = None,

@@ -51,18 +51,25 @@ class Compute:
         return cls(chosen, precision)
 
 
-def fit_statistics(net, view):
+def fit_statistics(net, view, *, classes=()):
     """Give the network the statistics of its **training** windows: input scaling, mean target.
 
     Parameters
     ----------
     net : torch.nn.Module
-        With ``fit_input(blocks)`` and ``fit_output(mean)``.
+        With ``fit_input(blocks)``, or ``fit_view(view, classes)`` where it needs to know who hears what; and
+        ``fit_output(mean)``.
     view : TrainingView
         From `eegviz.sides.training_view`; anything else is refused.
+    classes : sequence of str
+        All songs, those of the test too.
     """
     view = sides.only_training(view, "the input scaling and the mean target")
-    net.fit_input(torch.from_numpy(np.ascontiguousarray(view.pictures(block))) for block in view.blocks(PREDICT_BATCH))
+    if hasattr(net, "fit_view"):
+        net.fit_view(view, classes)
+    else:
+        blocks = (view.pictures(block) for block in view.blocks(PREDICT_BATCH))
+        net.fit_input(torch.from_numpy(np.ascontiguousarray(block)) for block in blocks)
     total = sum(np.asarray(view.targets(block), np.float64).sum(0) for block in view.blocks(PREDICT_BATCH))
     net.fit_output(torch.as_tensor(total / len(view)))
 
@@ -85,13 +92,16 @@ def fit(
     Parameters
     ----------
     net : torch.nn.Module
-        With ``loss(output, target)``. Changed in place; ends with the weights of the best validation epoch.
+        With ``loss(output, target)``. Changed in place; ends with the weights of the best validation epoch. Where
+        training is more than the loss of an output, it has some of: ``training_loss(run, x, y, …, part=…)``, which computes
+        its ``forward`` through `run`; ``begin_epoch(epoch)``, told from 0; ``optimizers()``, one for each part, which
+        learn from a batch in turn; ``logged``, a dict of tensors of the last step, whose means go into the history.
     batches : callable
-        ``batches(index) -> (x, y)`` arrays of the windows `index`.
+        ``batches(index) -> (x, y, …)`` arrays of the windows `index`.
     train, validation : np.ndarray of int
         Window indices. An empty validation keeps the last epoch.
     settings : object
-        With ``lr batch_size epochs patience``.
+        With ``lr batch_size epochs patience``, and ``lr_decay`` where the learning rate falls by a factor an epoch.
     seed : int
     folder : path, optional
         Where ``resume.pt`` and ``history.csv`` go after every epoch, and are continued from.
@@ -102,7 +112,7 @@ def fit(
     Returns
     -------
     list of dict
-        One row an epoch: epoch, train_loss, validation_loss, seconds.
+        One row an epoch: epoch, train_loss (of the last part), validation_loss, seconds, and what the network logs.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
@@ -115,9 +125,13 @@ def fit(
         cpu=compute.device.type == "cpu", mixed_precision="bf16" if compute.precision == "bf16" else "no"
     )
     net.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(net.parameters(), lr=settings.lr)
-    wrapped, optimizer = accelerator.prepare(net, optimizer)
-    state = _State.load(folder, net, optimizer) if folder else _State()
+    optimizers = net.optimizers() if hasattr(net, "optimizers") else {
+        "": torch.optim.Adam(net.parameters(), lr=settings.lr)
+    }  # fmt: skip
+    wrapped = accelerator.prepare(net)
+    optimizers = {part: accelerator.prepare(optimizer) for part, optimizer in optimizers.items()}
+    training_loss = getattr(net, "training_loss", lambda run, x, y, part: net.loss(run(x), y))
+    state = _State.load(folder, net, optimizers) if folder else _State()
     steps = max(1, -(-len(train) // settings.batch_size))
     bar = tqdm(
         total=settings.epochs * steps,
@@ -130,21 +144,28 @@ def fit(
         start, epoch = time.monotonic(), len(state.history)
         order = np.random.default_rng([seed, epoch]).permutation(train)
         torch.manual_seed(int(np.random.default_rng([seed, epoch, 1]).integers(2**31)))  # of the dropout
+        if hasattr(net, "begin_epoch"):
+            net.begin_epoch(epoch)
+        for group in (group for optimizer in optimizers.values() for group in optimizer.param_groups):
+            group["lr"] = settings.lr * getattr(settings, "lr_decay", 1.0) ** epoch
         wrapped.train()
-        losses, weights = [], []
+        losses, weights, logged = [], [], []
         for i in range(0, len(order), settings.batch_size):
             index = np.sort(order[i : i + settings.batch_size])
             bar.update()
             if len(index) < 2:  # batch normalisation needs two
                 continue
-            x, y = _to(batches(index), accelerator.device)
-            loss = net.loss(wrapped(x), y)
-            accelerator.backward(loss)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            batch = _to(batches(index), accelerator.device)
+            for part, optimizer in optimizers.items():
+                loss = training_loss(wrapped, *batch, part=part)
+                accelerator.backward(loss)
+                optimizer.step()
+                for every in optimizers.values():  # a generator's loss leaves gradients in its discriminator
+                    every.zero_grad(set_to_none=True)
             losses.append(loss.detach())
+            logged.append(dict(getattr(net, "logged", {})))
             weights.append(len(index))
-        train_loss = (torch.stack(losses).cpu() * torch.tensor(weights)).sum().item() / sum(weights)
+        train_loss = _mean(losses, weights)
         validation_loss = mean_loss(wrapped, net, batches, validation, accelerator.device)
         if not np.isfinite(train_loss):
             raise DataError(
@@ -155,11 +176,12 @@ def fit(
             "train_loss": train_loss,
             "validation_loss": validation_loss,
             "seconds": round(time.monotonic() - start, 3),
+            **{name: _mean([step[name] for step in logged], weights) for name in logged[0]},
         }
         state.update(row, net)
         bar.set_postfix(train=f"{train_loss:.4g}", validation=f"{validation_loss:.4g}")
         if folder:
-            state.save(folder, net, optimizer)
+            state.save(folder, net, optimizers)
     bar.close()
     if state.best is not None:
         net.load_state_dict(state.best)
@@ -198,8 +220,9 @@ class _State:
         else:
             self.stale += 1
 
-    def save(self, folder, net, optimizer):
-        value = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), **vars(self)}
+    def save(self, folder, net, optimizers):
+        states = {part: optimizer.state_dict() for part, optimizer in optimizers.items()}
+        value = {"net": net.state_dict(), "optimizers": states, **vars(self)}
         temporary = Path(folder) / f".resume.{os.getpid()}.partial"
         with temporary.open("wb") as file:
             torch.save(value, file)
@@ -209,14 +232,16 @@ class _State:
         pd.DataFrame(self.history).to_csv(Path(folder) / "history.csv", index=False)
 
     @classmethod
-    def load(cls, folder, net, optimizer):
+    def load(cls, folder, net, optimizers):
         path = Path(folder) / "resume.pt"
         if not path.exists():
             return cls()
         try:
             value = torch.load(path, weights_only=True, map_location="cpu")
             net.load_state_dict(value.pop("net"))
-            optimizer.load_state_dict(value.pop("optimizer"))
+            states = value.pop("optimizers")
+            for part, optimizer in optimizers.items():
+                optimizer.load_state_dict(states[part])
         except Exception as error:
             raise DataError(
                 f"{path} cannot be continued ({type(error).__name__}: {error}). Delete it; the run then starts afresh."
@@ -233,12 +258,16 @@ def mean_loss(wrapped, net, batches, index, device="cpu"):
     with torch.inference_mode():
         for i in range(0, len(index), PREDICT_BATCH):
             block = index[i : i + PREDICT_BATCH]
-            x, y = _to(batches(block), device)
+            x, y, *_ = _to(batches(block), device)
             total += net.loss(wrapped(x), y).item() * len(block)
     return total / len(index)
 
 
-def _to(arrays, device) -> tuple[Tensor, Tensor]:
+def _mean(values, weights):
+    return (torch.stack(values).cpu() * torch.tensor(weights)).sum().item() / sum(weights)
+
+
+def _to(arrays, device) -> tuple[Tensor, ...]:
     return tuple(torch.from_numpy(np.ascontiguousarray(a)).to(device, non_blocking=True) for a in arrays)
 
 

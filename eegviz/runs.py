@@ -205,12 +205,12 @@ def split(config, windows):
     return splits.split(windows.table, wanted["spec"], seed=wanted["seed"], gap=windowing.gap(windows.settings))
 
 
-def build(config, in_shape, out_shape):
-    """The untrained network of a run's config."""
+def build(config, *shapes):
+    """The untrained network of a run's config, for the shapes of its input and output and what else its `build` takes."""
     model = models.module(config["model"]["name"])
     settings = models.config(config["model"]["name"], config["model"]["preset"], **config["model"]["settings"])
     settings = model.for_features(settings, config["features"]["eeg"])
-    return model.build(settings, tuple(in_shape), tuple(out_shape))
+    return model.build(settings, *map(tuple, shapes))
 
 
 def provenance(**facts) -> dict:

@@ -164,10 +164,13 @@ def _train(store, config, folder, device, progress):
     windows = windowing.windows(store, **config["features"])
     split = runs.split(config, windows)
     classes = windows.songs
-    is_classifier = models.module(config["model"]["name"]).TASK == "classification"
+    module = models.module(config["model"]["name"])
+    is_classifier, groups = module.TASK == "classification", getattr(module, "GROUPS", ())
     if is_classifier and len(classes) < 2:
         raise ParameterError(f"{store.path} has one stimulus ({classes[0]}); a classifier needs at least two songs.")
     shapes = [list(windows.in_shape), [len(classes)] if is_classifier else list(windows.out_shape)]
+    if groups:
+        shapes.append([windows.table[column].nunique() for column in groups])
     folder.mkdir(parents=True, exist_ok=True)
     runs.write_json(folder / "config.json", config)
 
@@ -177,7 +180,8 @@ def _train(store, config, folder, device, progress):
     target = labels.__getitem__ if is_classifier else windows.target
 
     def batches(index):
-        return windows.pictures(index), target(index)
+        x, y = windows.pictures(index), target(index)
+        return (x, y, labels[index]) if groups else (x, y)
 
     view = sides.training_view(windows, split, targets=lambda rows: target(split.train[rows]))
     compute = fitting.Compute.choose(device, config["precision"])
@@ -185,7 +189,7 @@ def _train(store, config, folder, device, progress):
     if hasattr(net, "solve"):
         history = _solve(net, view, batches, split, seed=config["seed"], folder=folder)
     else:
-        fitting.fit_statistics(net, view)
+        fitting.fit_statistics(net, view, classes=classes)
         history = fitting.fit(
             net,
             batches,

@@ -49,7 +49,10 @@ def test_info(tiny_store):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("train", "{store}", "--out", "{tmp}", "--model", "vae"), "known are ridge, cnn, classifier"),
+        (
+            ("train", "{store}", "--out", "{tmp}", "--model", "vae"),
+            "known are ridge, cnn, rcnn, encoder-decoder, transformer, gan, classifier",
+        ),
         (("train", "{store}", "--out", "{tmp}", "--eeg", "psd"), "known are raw, periodogram, welch"),
         (("train", "{store}", "--out", "{tmp}", "--split", "thirds"), "interleaved"),
         (("train", "{store}", "--out", "{tmp}", "--set", "width"), "KEY=VALUE"),

@@ -5,7 +5,9 @@ A model module has a pydantic ``Config`` (every knob with its published value or
 (the kind of EEG features it takes by default), ``features(config)`` (what else its pictures must hold: band, context),
 ``for_features(config, eeg)`` (the settings that fit a kind of EEG, or a refusal) and
 ``build(config, in_shape, out_shape) -> torch.nn.Module``. The module that it builds has ``forward`` and either
-``fit_input``, ``fit_output`` (statistics of training windows) and ``loss``, or a closed-form ``solve(view, seed=…)``.
+``fit_input`` (or ``fit_view(view, classes)``), ``fit_output`` (statistics of training windows) and ``loss``, or a
+closed-form ``solve(view, seed=…)``; what else the training loop asks a module is in `eegviz.fitting.fit`. A module with
+``GROUPS``, columns of the table of windows, gets ``build(…, groups)``, how many values each has.
 """
 
 from __future__ import annotations
@@ -19,6 +21,10 @@ from eegviz.errors import MissingDependencyError, ParameterError
 _MODULES = {
     "ridge": "eegviz.models.ridge",
     "cnn": "eegviz.models.cnn",
+    "rcnn": "eegviz.models.rcnn",
+    "encoder-decoder": "eegviz.models.encoder_decoder",
+    "transformer": "eegviz.models.transformer",
+    "gan": "eegviz.models.gan",
     "classifier": "eegviz.models.classifier",
 }
 MODELS = tuple(_MODULES)

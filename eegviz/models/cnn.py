@@ -12,12 +12,11 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eegviz.models.layers import ACTIVATIONS, InputScaling, SameConv2d, he_uniform, l2_penalty
+from eegviz.models.layers import ACTIVATIONS, InputScaling, SameConv2d, he_uniform, l2_penalty, scaling_for, start_at
 
 EEG = "periodogram"
 TASK = "regression"
@@ -110,9 +109,7 @@ class Regressor(nn.Module):
     def fit_output(self, mean):
         """Start at the mean training spectrogram, when the settings say so."""
         if self.config.mean_start:
-            with torch.no_grad():
-                self.last.bias.copy_(mean.reshape(-1))
-                self.last.weight.mul_(0.1)
+            start_at(self.last, mean.reshape(-1))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.scaling(x).unsqueeze(1)  # (n, 1, n_rows, n_channels)
@@ -136,6 +133,4 @@ def features(config):
 
 def for_features(config, eeg):
     """The settings that fit the EEG features: raw voltages are z-scored without a logarithm, which needs power."""
-    if eeg == "raw" and config.scaling == "log-zscore":
-        return config.model_copy(update={"scaling": "zscore"})
-    return config
+    return scaling_for(config, eeg)

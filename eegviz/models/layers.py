@@ -78,6 +78,20 @@ def he_uniform(module):
             nn.init.zeros_(layer.bias)
 
 
+def start_at(layer, mean):
+    """Let a linear layer start at the mean training target: bias = `mean`, kernel × .1 (our choice)."""
+    with torch.no_grad():
+        layer.bias.copy_(mean)
+        layer.weight.mul_(0.1)
+
+
+def scaling_for(config, eeg):
+    """Settings whose `scaling` fits a kind of EEG: raw voltages have a sign, so they are z-scored without a logarithm."""
+    if eeg == "raw" and config.scaling == "log-zscore":
+        return config.model_copy(update={"scaling": "zscore"})
+    return config
+
+
 def l2_penalty(module, strength):
     """Keras' kernel regulariser: ``strength`` × the sum of squared kernel weights, biases left out."""
     if not strength:
