@@ -1,12 +1,13 @@
 """The rows of the verdict table, from a score of every test window: interval, chance, permutation p, definition.
 
-Functions: `row` (of any metric), `song_rows` (accuracy and kappa of named songs), `control` (the primary score under other
+Functions: `picture_metrics` (by name), `row` (of any metric), `song_rows` (accuracy and kappa of named songs), `control` (the primary score under other
 EEG), `interval`, `p_values` (the permutation p of every metric).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -19,9 +20,7 @@ MIN_LISTENERS = 3  # fewer give no interval over listeners (our choice); below a
 COVERAGE = {2: 50, 3: 76, 4: 87}  # per cent, of a "95 %" interval over so few (simulated, normal); from 5 on above 92
 MIN_SHARE = 0.5  # of the windows that a control must cover; below it prints n/a (our choice)
 TOP = (1, 5)
-PICTURE = {
-    "cosine": metrics.cosine, "correlation": metrics.correlation, "SSI": metrics.ssi, "PSNR": metrics.psnr, "MSE": metrics.mse,
-}  # fmt: skip
+PICTURE = ("cosine", "correlation", "SSI", "PSNR", "MSE")  # see picture_metrics
 WHICH_SECOND = ("retrieval", *(f"top-{k}" for k in TOP), "match-mismatch")
 DEFINITIONS = {
     "retrieval": (
@@ -44,14 +43,28 @@ DEFINITIONS = {
     "kappa": "Cohen's kappa of that classifier: 0 at chance, 1 when always right",
     "cosine": "cosine of predicted and true picture, per window",
     "correlation": "Pearson correlation of predicted and true picture, per window",
-    "SSI": f"structural similarity of the whole picture, uniform window {metrics.SSI_WINDOW}, data range 1",
-    "PSNR": "peak signal-to-noise ratio of the whole picture in dB, data range 1",
+    "SSI": f"structural similarity of the whole picture, uniform window {metrics.SSI_WINDOW}, data range 1 (of power: its largest value)",
+    "PSNR": "peak signal-to-noise ratio of the whole picture in dB, data range 1 (of power: its largest value)",
     "MSE": "mean squared error of the normalised picture (lower is better)",
     "accuracy": "share of windows whose song the network names; chance: the most frequent song",
 }
 ONE_SECOND = "a song has one test second only, so there is nothing to tell it from"
 NO_SONG = "a test song is not in the training side, or there is one song only"
 NO_IMPOSTER = "a song has no test seconds two seconds apart"
+
+
+def picture_metrics(data_range=1.0) -> dict:
+    """The metrics that say how like two pictures are, by name: ``metric(prediction, target)`` → one value a picture.
+
+    Parameters
+    ----------
+    data_range : float
+        Range of the pictures, which SSI and PSNR need: ``Windows.data_range``.
+    """
+    return {
+        "cosine": metrics.cosine, "correlation": metrics.correlation, "SSI": partial(metrics.ssi, data_range=data_range),
+        "PSNR": partial(metrics.psnr, data_range=data_range), "MSE": metrics.mse,
+    }  # fmt: skip
 
 
 def row(metric, values, table, *, chance=None, p=None, beside=None, note=""):
@@ -162,7 +175,7 @@ def interval(values, table):
     return replace(found, unit=f"{blocks} of {stats.BLOCK:g} s, {unit}: no interval over listeners")
 
 
-def p_values(table, *, named=None, found=None, matched=None, observed=None, prediction=None, target=None) -> dict:
+def p_values(table, *, named=None, found=None, matched=None, observed=None, prediction=None, target=None, data_range=1.0) -> dict:
     """Permutation p of every metric: ``{metric: (p, unit)}``; p is None where the unit says why.
 
     Parameters
@@ -177,6 +190,8 @@ def p_values(table, *, named=None, found=None, matched=None, observed=None, pred
         Scores of the windows by the metrics of pictures, with
     prediction, target : callable, optional
         rows of the table → pictures.
+    data_range : float
+        Of the pictures.
     """
     result, listeners = {}, table["subject"].to_numpy(str)
     if named is not None:
@@ -207,8 +222,9 @@ def p_values(table, *, named=None, found=None, matched=None, observed=None, pred
             add(f"top-{k}", found.top_k(k), nulls.top_k(found, orders, listeners, k), orders.unit)
     if matched is not None:
         add("match-mismatch", matched.right, nulls.match_mismatch(matched, found, orders, listeners), orders.unit)
+    scores = picture_metrics(data_range)
     for name, values in (observed or {}).items():
-        null = nulls.pairs(PICTURE[name], prediction, target, few, listeners, max_pairs=max(MAX_PAIRS, 2 * len(table)))
+        null = nulls.pairs(scores[name], prediction, target, few, listeners, max_pairs=max(MAX_PAIRS, 2 * len(table)))
         add(name, values, null, few.unit, "less" if name == "MSE" else "greater")
     return result
 

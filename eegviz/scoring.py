@@ -44,6 +44,11 @@ class Job:
         """Predictions of test windows."""
         return np.asarray(self.run.predictions[rows], np.float32)
 
+    def likeness(self, prediction, target):
+        """How like pictures are: values by metric."""
+        metrics = scorecard.picture_metrics(self.windows.data_range)
+        return {name: metric(prediction, target) for name, metric in metrics.items()}
+
     @cached_property
     def view(self):
         """The training side."""
@@ -279,7 +284,7 @@ class WhichSecond:
 def _score_own(job, rows, which, namer, values):
     """Score the run itself on the test windows of one song; its predictions and the true pictures are returned."""
     prediction, target = job.prediction(rows), job.target(rows)
-    values.add("", rows, _likeness(prediction, target))
+    values.add("", rows, job.likeness(prediction, target))
     if which is not None:
         values.add("", rows, {k: v[rows] for k, v in which.scores().items()})
     if namer is not None:
@@ -298,7 +303,7 @@ def _score_song(job, song, rows, which, blind, fingerprint, namer, values):
             values.name(who, where, namer(pictures))
 
     def add(who, pictures, where):
-        values.add(who, rows[where], _likeness(pictures, target[where]))
+        values.add(who, rows[where], job.likeness(pictures, target[where]))
         found = (
             None if which is None else WhichSecond.of(pictures, target[where], mine.iloc[where].reset_index(drop=True))
         )
@@ -306,7 +311,7 @@ def _score_song(job, song, rows, which, blind, fingerprint, namer, values):
             values.add(who, rows[where], found.scores())
 
     def add_by_second(who, pictures):  # one answer a second, or one for all: compared once a second
-        values.add(who, rows, {k: v[again] for k, v in _likeness(pictures[first], target[first]).items()})
+        values.add(who, rows, {k: v[again] for k, v in job.likeness(pictures[first], target[first]).items()})
 
     # one answer for all seconds of the song
     constant = {"zero EEG": job.substitute.zero(len(rows))} | blind.pictures(song, len(rows))
@@ -328,7 +333,7 @@ def _score_song(job, song, rows, which, blind, fingerprint, namer, values):
     taken, pictures = baselines.ceiling(job.windows, song, seconds)
     add("ceiling", pictures, first[np.isin(seconds, taken)])
     if song in blind.songs:
-        values.add("song told", rows, _likeness(blind.song_told(song, prediction), target))
+        values.add("song told", rows, job.likeness(blind.song_told(song, prediction), target))
     # other answers for every window, on a part of the recordings where there are many
     part = np.flatnonzero(job.beside[rows])
     some = mine.iloc[part].reset_index(drop=True)
@@ -358,7 +363,7 @@ def _score_song(job, song, rows, which, blind, fingerprint, namer, values):
             values.name(who, rows[taker], values.named[""][rows[giver[taker]]])
         taker = taker[job.beside[rows[taker]]]
         if len(taker):
-            values.add(who, rows[taker], _likeness(prediction[giver[taker]], target[taker]))
+            values.add(who, rows[taker], job.likeness(prediction[giver[taker]], target[taker]))
     return notes
 
 
@@ -377,9 +382,6 @@ def _other_eeg(job, table):
     )
 
 
-def _likeness(prediction, target):
-    return {name: metric(prediction, target) for name, metric in PICTURE.items()}
-
 
 def _one_answer(n_candidates):
     """Scores of one answer for all seconds: chance, to the digit."""
@@ -397,6 +399,7 @@ def _picture_p(job, values):
     p = scorecard.p_values(
         job.table.iloc[part].reset_index(drop=True), observed={name: values.own(name)[part] for name in PICTURE},
         prediction=lambda rows: job.prediction(part[rows]), target=lambda rows: job.target(part[rows]),
+        data_range=job.windows.data_range,
     )  # fmt: skip
     if len(part) == len(job.table):
         return p

@@ -18,6 +18,7 @@ import math
 import os
 import shutil
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,15 @@ class Windows:
     def songs(self):
         """Stimulus names, sorted: the classes of song identification."""
         return sorted(self.table["stimulus"].unique())
+
+    @cached_property
+    def data_range(self):
+        """Range of the normalised spectrograms: 1 for decibels, which are clipped; for power the largest value here."""
+        if self.settings["audio"].endswith("-db"):
+            return 1.0
+        spans = self.table.groupby("stimulus")["second"].agg(["min", "max"]).to_dict("index")
+        peaks = [self.picture(s, np.arange(span["min"], span["max"] + 1)).max() for s, span in spans.items()]
+        return max(1.0, float(max(peaks)))
 
     def pictures(self, index):
         """EEG pictures of the windows `index`: ``(len(index), n_rows, n_channels)``, float32, read and not mapped."""

@@ -200,7 +200,7 @@ def test_a_smaller_error_is_the_better_one():
     table = table_of(n_seconds=20)
     target = pictures(table)
     made = target + np.random.default_rng(1).normal(0, 0.1, target.shape).astype(np.float32)
-    observed = {name: metric(made, target) for name, metric in scorecard.PICTURE.items() if name != "SSI"}
+    observed = {name: metric(made, target) for name, metric in scorecard.picture_metrics().items() if name != "SSI"}
     p = scorecard.p_values(table, observed=observed, prediction=lambda r: made[r], target=lambda r: target[r])
     assert set(p) == {"cosine", "correlation", "PSNR", "MSE"}
     assert all(value < 0.05 for value, _ in p.values())

@@ -98,6 +98,19 @@ def test_the_negative_of_the_truth_is_below_chance(run, tmp_path):
     assert rows["correlation"]["score"] == pytest.approx(-1)
 
 
+@pytest.mark.parametrize("audio", ["mel", "linear"])
+def test_power_pictures_are_scored_in_their_own_range(tiny_store, tmp_path, audio):
+    job = job_of(
+        trained(tiny_store, tmp_path / "runs", audio=audio), predictions=lambda target: target / 2, folder=tmp_path
+    )
+    rows, target = by_metric(scoring.score_regressor(job)), job.target(np.arange(len(job.table)))
+    assert job.windows.data_range >= target.max()
+    assert rows["cosine"]["score"] == pytest.approx(1)
+    assert 0 < rows["SSI"]["score"] < 1
+    decibels = 10 * np.log10(job.windows.data_range**2 / ((target / 2) ** 2).mean((1, 2)))
+    assert rows["PSNR"]["score"] == pytest.approx(np.minimum(decibels, 100).mean())  # the cap
+
+
 @pytest.mark.parametrize("value", [0.0, 0.3])
 def test_a_constant_is_at_chance_to_the_digit(run, tmp_path, value):
     scored = scoring.score_regressor(
