@@ -12,38 +12,48 @@ import multiprocessing
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import ExitStack
 from pathlib import Path
 
-from eegviz import report
+from eegviz import chorales, recipes, report
 
-# Two workers get about the same work, each training in a process of its own, whose memory is gone with it. Linear
-# spectrograms are eight times larger than mel ones: both linear runs are in one share, so that they are never at once.
-_SHARES = (
-    ("main", "psd-linear", "raw-linear", "ridge-repeat", "ridge-interleaved", "ridge-random"),
-    (
-        "psd-mel", "raw-mel", "published", "unseen-song", "cnn-random", "cnn-blocked", "cnn-subject", "cnn-subject_song",
-        "ridge-blocked", "ridge-subject", "ridge-song", "ridge-subject_song",
-    ),
+SONGS, MELODIES = "store", "melodies"  # folders of the two stores
+# What a worker trains in one go, longest first. Linear spectrograms are eight times larger than mel ones: both are one
+# task, so that they are never at once. Linear decoders take a second each.
+_TASKS = (
+    (SONGS, ("raw-linear", "psd-linear")),
+    *((SONGS, (name,)) for name in (
+        "main", "published", "raw-mel", "cnn-random", "psd-mel", "unseen-gan", "unseen-song", "cnn-blocked", "cnn-subject",
+    )),
+    *((MELODIES, (f"{which}-gan",)) for which in ("heard", "imagined", "transfer")),
+    *((SONGS, (name,)) for name in recipes.STUDY),
+    *((MELODIES, (f"{which}-generator",)) for which in ("heard", "imagined")),
+    (SONGS, ("cnn-subject_song",)),
+    (SONGS, tuple(f"ridge-{protocol}" for protocol in recipes.PROTOCOL_SPECS)),
+    (MELODIES, tuple(f"{which}-ridge" for which in recipes.CONDITIONS)),
 )  # fmt: skip
-FULL = {"n_subjects": 20, "n_pieces": 10, "n_hearings": 2, "duration": 270.0}
+FULL = {
+    SONGS: {"n_subjects": 20, "n_pieces": 10, "n_hearings": 2, "duration": 270.0},  # NMED-T's size
+    MELODIES: {"n_subjects": 21, "n_repeats": 11},  # that of "The music of silence"
+}
 
 
 def full_size_notice() -> str:
     """What the full-size recipe needs, from its own numbers."""
-    n = FULL["n_subjects"] * FULL["n_pieces"] * FULL["n_hearings"]
-    windows = int(n * FULL["duration"])
-    store = n * 125 * FULL["duration"] * 125 * 4 / 1e9
-    features = windows * (63 + 125) * 125 * 4 / 1e9
+    songs, melodies = FULL[SONGS], FULL[MELODIES]
+    n = songs["n_subjects"] * songs["n_pieces"] * songs["n_hearings"]
+    heard = melodies["n_subjects"] * len(chorales.CHORALES) * melodies["n_repeats"]
+    windows, trials = int(n * songs["duration"]), 2 * int(heard * int(chorales.DURATION))
+    store = (n * 125 * songs["duration"] * 125 + 2 * heard * 64 * chorales.DURATION * 64) * 4 / 1e9
+    features = (windows * (63 + 63 + 125) * 125 + trials * 64 * 64) * 4 / 1e9
+    networks = [name for _, names in _TASKS for name in names if "ridge" not in name]
+    gans = sum("gan" in name or "generator" in name for name in networks)
     steps = windows * 0.75 / 60
-    networks = sum(not name.startswith("ridge") for share in _SHARES for name in share)
-    pictures = (
-        2 * windows * 44 * 1025 * 4 / 1e9
-    )  # of both linear runs, predicted: test kept, training only while graded
+    pictures = 2 * windows * 44 * 1025 * 4 / 1e9  # of both linear runs: test kept, training only while graded
     return (
-        f"Full size: {n} simulated recordings of {FULL['duration']:.0f} s, {windows} windows. Disk: {store:.1f} GB for "
-        f"the store, {features:.1f} GB for features, up to {pictures:.0f} GB for predictions. Memory: about 2 GB for each of "
-        f"two trainings at a time. Time: {networks} networks of up to 100 epochs of {steps:.0f} steps; on two cores an epoch takes "
+        f"Full size: {n} simulated recordings of {songs['duration']:.0f} s, {windows} windows, and {2 * heard} trials of "
+        f"melodies heard or imagined, {trials} windows. Disk: {store:.1f} GB for the stores, {features:.1f} GB for features, "
+        f"up to {pictures:.0f} GB for predictions. Memory: about 2 GB for each of two trainings at a time. Time: "
+        f"{len(networks) - gans} networks of up to 100 epochs of {steps:.0f} steps, {gans} of 200; on two cores an epoch takes "
         f"{steps * 1.1 / 3600:.1f} hours (1.1 s a step), so use a GPU."
     )
 
@@ -57,7 +67,7 @@ def run(out, *, full=False, seed=0, jobs=2) -> Path:
     ----------
     out : path
     full : bool
-        NMED-T size.
+        The sizes of the studies.
     seed : int
         Of simulation and training.
     jobs : int
@@ -73,61 +83,60 @@ def run(out, *, full=False, seed=0, jobs=2) -> Path:
         A notebook failed; its page says where.
     """
     out = Path(out)
-    store = out / "store"
-    jobs = max(1, min(jobs, len(_SHARES)))
+    jobs = max(1, jobs)
     threads = max(1, (os.cpu_count() or 1) // jobs)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # read by glibc when a process starts: memory is what Binder lacks
-    _say(1, "simulating music and EEG, making features", store)
-    with _fresh_processes() as pool:
-        pool.submit(_simulate, store, seed=seed, full=full).result()
-    _say(2, f"training {sum(map(len, _SHARES))} models and the linear decoders beside them", out / "runs")
-    shares = _SHARES if jobs > 1 else (sum(_SHARES, ()),)
-    options = {"out": out / "runs", "fast": not full, "seed": seed, "threads": threads}
-    with ExitStack() as stack:
-        pools = [stack.enter_context(_fresh_processes()) for _ in shares]
-        tasks = [
-            pool.submit(_train, store, name, **options)
-            for pool, share in zip(pools, shares, strict=True)
-            for name in share
-        ]
+    _say(1, "simulating music and EEG, making features", f"{out / SONGS}, {out / MELODIES}")
+    with _fresh_processes(jobs) as pool:
+        _all([pool.submit(_simulate, out, name, seed=seed, full=full) for name in (SONGS, MELODIES)])
+        count = sum(len(names) for _, names in _TASKS)
+        _say(2, f"training {count} models and the linear decoders beside them", out / "runs")
+        options = {"out": out / "runs", "fast": not full, "seed": seed, "threads": threads}
+        tasks = [pool.submit(_train, out / store, names, **options) for store, names in _TASKS]
         try:
-            for task in as_completed(tasks):
-                task.result()
+            _all(tasks)
         except BaseException:
-            for pool in pools:
-                pool.shutdown(cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
             raise
     _say(3, "running the notebooks", out)
-    return report.report(None, [store], out=out, runs=out / "runs", fast=not full, seed=seed, jobs=jobs)
+    stores = [out / SONGS, out / MELODIES]
+    return report.report(None, stores, out=out, runs=out / "runs", fast=not full, seed=seed, jobs=jobs)
 
 
-def _fresh_processes():
-    """One worker at a time, replaced after every task; what all of them import is imported once where that is possible."""
+def _all(tasks):
+    """Wait for tasks; the first that failed says so at once."""
+    for task in as_completed(tasks):
+        task.result()
+
+
+def _fresh_processes(jobs):
+    """Workers that are replaced after every task, whose memory is gone with them; what all of them import is imported once."""
     forkserver = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if forkserver else "spawn")
     if forkserver:
-        context.set_forkserver_preload(["eegviz.recipes"])
-    return ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1)
+        context.set_forkserver_preload(["eegviz.evaluation"])
+    return ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1)
 
 
 def _say(step, what, where):
     print(f"{step}/3 {what} ({where})", file=sys.stderr, flush=True)
 
 
-def _simulate(store, *, seed, full):
+def _simulate(out, name, *, seed, full):
     from eegviz import store as stores
     from eegviz import windowing
-    from eegviz.datasets import demo
+    from eegviz.datasets import demo, demo_mos
 
-    if not store.exists():
-        demo.make_store(store, seed=seed, **(FULL if full else {}))
-    # features once, here: also, numba compiles librosa's functions in this process and not in every later one
-    for eeg, audio in (("periodogram", "mel-db"), ("raw", "linear-db")):
-        windowing.windows(stores.open(store), eeg=eeg, audio=audio)
+    make = {SONGS: demo, MELODIES: demo_mos}[name].make_store
+    if not (out / name).exists():
+        make(out / name, seed=seed, **(FULL[name] if full else {}))
+    if name == SONGS:
+        # features once, here: also, numba compiles librosa's functions in this process and not in every later one
+        for eeg, audio in (("periodogram", "mel-db"), ("raw", "linear-db")):
+            windowing.windows(stores.open(out / name), eeg=eeg, audio=audio)
 
 
-def _train(store, name, **options):
-    from eegviz import recipes
-
-    recipes.run_alone(store, name, **options)
+def _train(store, names, **options):
+    for name in names:
+        recipes.run_alone(store, name, **options)

@@ -2,15 +2,21 @@
 
 A recipe is a dict for `eegviz.training.configure`. ``fast`` shrinks models and epochs (our choice, for two cores);
 otherwise the settings are the published ones where the name says so. `run` trains a recipe once and then reuses it.
+Only what trains loads torch.
 
 Functions: `recipe`, `honest_split`, `protocols`, `run`, `run_folds`, `run_alone`.
 """
 
 from __future__ import annotations
 
-from eegviz import evaluation, models, runs, splits, training, windowing
+from typing import TYPE_CHECKING
+
+from eegviz import models
 from eegviz.errors import ParameterError
 from eegviz.store import Store
+
+if TYPE_CHECKING:
+    from eegviz import runs
 
 PUBLISHED_SPLIT = "interleaved"
 # Table 2 of EEG2Mel: the four pairs and their published accuracies (ten songs, chance 10 %)
@@ -20,7 +26,9 @@ TABLE_2 = {
     "raw-mel": {"eeg": "raw", "audio": "mel-db", "published": 0.4607},
     "raw-linear": {"eeg": "raw", "audio": "linear-db", "published": 0.3753},
 }
-SIDE_EPOCHS = 4  # linear pictures are eight times larger; our choice, for two cores
+# What is trained beside the main run takes part of each song and fewer epochs when fast; our choice, for two cores.
+SIDE_SECONDS = 20.0
+SIDE_EPOCHS = 5
 # Every split with the two models that notebook 11 judges on all of them; half of the listeners are held out, so that even
 # six leave three for an interval over listeners (our choice).
 PROTOCOL_MODELS = ("cnn", "ridge")
@@ -28,12 +36,96 @@ PROTOCOL_SPECS = {
     "random": "random", "interleaved": "interleaved", "blocked": "blocked", "repeat": "repeat", "subject": "subject:50",
     "song": "song:{last}", "subject_song": "subject_song:50/40",
 }  # fmt: skip
-# "main" is judged on what the store's best split holds out; "published" takes the paper's own training
-# recipe on the same split; "unseen-song" holds out the last song.
-FAST = ("width", "depth", "units", "epochs", "patience")  # what "fast" takes from the preset of that name
-NAMES = (
-    *TABLE_2, "main", "published", "unseen-song", *(f"{m}-{s}" for m in PROTOCOL_MODELS for s in PROTOCOL_SPECS)
+# The replication study (notebook 07), name → model, features, split: its CNN on every pair of features and both
+# partitions; its other networks on the best pair; all of them, and a transformer that is fed the truth to the end
+# ("-forced"), on the store's best split.
+_PAIRS = (("periodogram", "mel-db"), ("periodogram", "mel"), ("welch", "mel-db"), ("welch", "mel"))
+_PARTITIONS = ("random:80/10/10", "random:70/10/20")
+STUDY_MODELS = ("cnn", "rcnn", "encoder-decoder", "transformer")
+STUDY = {
+    " ".join(("study", *asked)): asked
+    for asked in (
+        *(("cnn", *pair, split) for split in _PARTITIONS for pair in _PAIRS),
+        *((model, *_PAIRS[0], _PARTITIONS[0]) for model in STUDY_MODELS[1:]),
+        *((model, *_PAIRS[0], "best") for model in (*STUDY_MODELS, "transformer-forced")),
+    )
+}
+STUDY_SECONDS = 10.0  # of each song, when fast; our choice
+STUDY_EPOCHS = {"cnn": 6}  # when fast; the other presets have their own
+# EEG2Mel-GAN (notebook 08): heard and imagined melodies, and from one to the other; the generator without its
+# discriminator; the linear decoder.
+CONDITIONS = {
+    "heard": {"condition": "listening", "split": "repeat"},
+    "imagined": {"condition": "imagery", "split": "repeat"},
+    "transfer": {"condition": "listening,imagery", "split": "condition:imagery"},
+}
+MELODIES = (
+    *(f"{which}-{model}" for which in CONDITIONS for model in ("gan", "ridge")), "heard-generator", "imagined-generator"
 )  # fmt: skip
+# "main" is judged on what the store's best split holds out; "published" takes the paper's own training
+# recipe on the same split; "unseen-song" and "unseen-gan" hold out the last song.
+FAST = ("width", "depth", "units", "epochs", "patience")  # what "fast" takes from the preset of that name
+SONGS = (
+    *TABLE_2, "main", "published", "unseen-song", "unseen-gan",
+    *(f"{m}-{s}" for m in PROTOCOL_MODELS for s in PROTOCOL_SPECS), *STUDY,
+)  # fmt: skip
+NAMES = (*SONGS, *MELODIES)  # of stores of songs, and of melodies that are heard and imagined
+
+
+def recipe(store: Store, name, *, fast=True, seed=0):
+    """The options of the recipe called `name` for a store, ready for `eegviz.training.configure`."""
+    if name not in NAMES:
+        raise ParameterError(f"unknown recipe {name!r}; known are {', '.join(NAMES)}.")
+    if name in STUDY:
+        return _study(store, *STUDY[name], fast=fast, seed=seed)
+    if name in MELODIES:
+        which, _, model = name.partition("-")
+        return _gan(model, fast=fast, seed=seed) | CONDITIONS[which]
+    side = {"settings": {"epochs": SIDE_EPOCHS}, "tmax": SIDE_SECONDS} if fast else {}
+    options = {"model": "cnn", "preset": "fast" if fast else "eeg2mel-stable", "seed": seed, "eeg": "periodogram"}
+    options["classifier"] = "fast" if fast else "eeg2mel"  # the linear decoder is graded like the networks beside it
+    last = max(s for s in store.recordings["stimulus"].unique() if s)
+    model, _, protocol = name.partition("-")
+    if name in TABLE_2:
+        pair = {key: TABLE_2[name][key] for key in ("eeg", "audio")}
+        return options | side | pair | {"split": PUBLISHED_SPLIT}
+    if name == "unseen-song":
+        return options | side | {"split": f"song:{last}"}
+    if name == "unseen-gan":
+        return _gan("gan", fast=fast, seed=seed) | {"split": f"song:{last}"} | ({"tmax": SIDE_SECONDS} if fast else {})
+    if protocol in PROTOCOL_SPECS:
+        options["split"] = PROTOCOL_SPECS[protocol].format(last=last)
+        if options["split"] != honest_split(store):  # there it is "main", which is trained longer and on all seconds
+            options |= side
+        # nothing in the linear decoder is drawn
+        ridge = {"model": "ridge", "eeg": None, "preset": None, "settings": None, "seed": 0}
+        return options | (ridge if model == "ridge" else {})
+    if name == "published":  # the paper's input, start, step and batch; shrunk like the others when fast
+        options["preset"] = "eeg2mel"
+        if fast:
+            options["settings"] = {k: models.module("cnn").PRESETS["fast"][k] for k in FAST}
+    return options | {"split": honest_split(store)}
+
+
+def _study(store, name, eeg, audio, split, *, fast, seed):
+    model = name.removesuffix("-forced")
+    settings = {} if model == name else {"schedule": "constant"}
+    if fast and model in STUDY_EPOCHS:
+        settings["epochs"] = STUDY_EPOCHS[model]
+    return {
+        "model": model, "preset": "fast" if fast else None, "settings": settings, "eeg": eeg, "audio": audio,
+        "split": honest_split(store) if split == "best" else split, "seed": seed, "classifier": "fast" if fast else "eeg2mel",
+        "tmax": STUDY_SECONDS if fast else None,
+    }  # fmt: skip
+
+
+def _gan(name, *, fast, seed):
+    """The GAN, its generator alone, or the linear decoder of the same pictures."""
+    options = {"audio": models.module("gan").AUDIO, "classifier": "fast" if fast else "eeg2mel"}
+    if name == "ridge":
+        return options | {"model": "ridge"}
+    settings = {"adversarial": False} if name == "generator" else {}
+    return options | {"model": "gan", "preset": "fast" if fast else "eeg2mel-gan", "settings": settings, "seed": seed}
 
 
 def honest_split(store: Store, condition="listening"):
@@ -47,40 +139,10 @@ def honest_split(store: Store, condition="listening"):
     return "blocked"
 
 
-def recipe(store: Store, name, *, fast=True, seed=0):
-    """The options of the recipe called `name` for a store, ready for `eegviz.training.configure`."""
-    if name not in NAMES:
-        raise ParameterError(f"unknown recipe {name!r}; known are {', '.join(NAMES)}.")
-    options = {"model": "cnn", "seed": seed, "preset": "fast" if fast else "eeg2mel-stable"}
-    options["classifier"] = "fast" if fast else "eeg2mel"  # the linear decoder is graded like the networks beside it
-    if name in TABLE_2:
-        pair = TABLE_2[name]
-        if fast:
-            options["settings"] = {"epochs": SIDE_EPOCHS}
-        return options | {"eeg": pair["eeg"], "audio": pair["audio"], "split": PUBLISHED_SPLIT}
-    options |= {"eeg": "periodogram", "audio": "mel-db"}
-    last = max(s for s in store.recordings["stimulus"].unique() if s)
-    if name == "unseen-song":
-        if fast:
-            options["settings"] = {"epochs": SIDE_EPOCHS}
-        return options | {"split": f"song:{last}"}
-    model, _, protocol = name.partition("-")
-    if protocol in PROTOCOL_SPECS:
-        options["split"] = PROTOCOL_SPECS[protocol].format(last=last)
-        if model == "ridge":
-            return options | {"model": "ridge", "eeg": None, "preset": None, "seed": 0}  # nothing in it is drawn
-        if fast and options["split"] != honest_split(store):  # there it is "main", which is trained longer
-            options["settings"] = {"epochs": SIDE_EPOCHS}
-        return options
-    if name == "published":  # the paper's input, start, step and batch; shrunk like the others when fast
-        options["preset"] = "eeg2mel"
-        if fast:
-            options["settings"] = {k: models.module("cnn").PRESETS["fast"][k] for k in FAST}
-    return options | {"split": honest_split(store)}
-
-
 def run(store: Store, name, *, out, fast=True, seed=0, device="auto") -> runs.Run:
     """The trained and scored run of a recipe in the folder of runs `out`; trained only when it is not there."""
+    from eegviz import evaluation, training
+
     config = training.configure(store, **recipe(store, name, fast=fast, seed=seed))
     done = training.train(store, config, out=out, device=device)
     evaluation.evaluate(done, store=store)
@@ -114,6 +176,8 @@ def run_folds(store: Store, config, *, out, device="auto") -> list[runs.Run]:
     ParameterError
         The split of the config has no folds.
     """
+    from eegviz import evaluation, splits, training, windowing
+
     table = windowing.windows(store, **config["features"]).table
     specs = [fold.spec for fold in splits.folds(table, config["split"]["spec"], seed=config["split"]["seed"])]
     done = []

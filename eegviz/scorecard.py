@@ -175,7 +175,9 @@ def interval(values, table):
     return replace(found, unit=f"{blocks} of {stats.BLOCK:g} s, {unit}: no interval over listeners")
 
 
-def p_values(table, *, named=None, found=None, matched=None, observed=None, prediction=None, target=None, data_range=1.0) -> dict:
+def p_values(
+    table, *, named=None, found=None, matched=None, observed=None, prediction=None, target=None, data_range=1.0
+) -> dict:
     """Permutation p of every metric: ``{metric: (p, unit)}``; p is None where the unit says why.
 
     Parameters

@@ -382,7 +382,6 @@ def _other_eeg(job, table):
     )
 
 
-
 def _one_answer(n_candidates):
     """Scores of one answer for all seconds: chance, to the digit."""
     return {"retrieval": 0.5, "match-mismatch": 0.5} | {f"top-{k}": k / n_candidates for k in TOP if k <= n_candidates}

@@ -1,13 +1,16 @@
 import subprocess
 import sys
 
+import pytest
+
 from eegviz import demonstration, recipes, runs, training
 
 
 def test_full_size_says_what_it_needs_before_it_starts(tmp_path):
     notice = demonstration.full_size_notice()
     assert "108000 windows" in notice  # twice NMED-T: 20 listeners × 10 songs × 2 hearings × 270 s
-    for word in ("Disk: 6.8 GB", "Memory:", "Time:", "GPU"):
+    assert "1848 trials" in notice  # 21 listeners × 4 melodies × 11 repeats, heard and imagined
+    for word in ("Disk: 7.6 GB", "Memory:", "Time:", "GPU"):
         assert word in notice
     asked = subprocess.run(
         [sys.executable, "-m", "eegviz.cli", "demo", "--full", "--out", tmp_path / "x"],
@@ -17,12 +20,15 @@ def test_full_size_says_what_it_needs_before_it_starts(tmp_path):
     assert not (tmp_path / "x").exists()
 
 
-def test_every_shared_run_is_in_one_share(tiny_store):
-    """Names of the same run (`recipes.NAMES` has some) are made once."""
+@pytest.mark.parametrize("store", [demonstration.SONGS, demonstration.MELODIES])
+def test_every_shared_run_is_made_once(tiny_store, store):
+    """Names of the same run (`recipes.NAMES` has some) are trained once, the linear pictures never at once."""
 
     def hashes(names):
         return [runs.run_hash(training.configure(tiny_store, **recipes.recipe(tiny_store, name))) for name in names]
 
-    made = hashes(sum(demonstration._SHARES, ()))
+    made = hashes([name for place, names in demonstration._TASKS if place == store for name in names])
     assert len(set(made)) == len(made)
-    assert set(made) == set(hashes(recipes.NAMES))
+    assert set(made) == set(hashes({"store": recipes.SONGS, "melodies": recipes.MELODIES}[store]))
+    linear = [names for _, names in demonstration._TASKS if any("linear" in name for name in names)]
+    assert len(linear) == 1

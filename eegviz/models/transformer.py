@@ -9,7 +9,7 @@ A decoder that is fed the true previous frames solves another, easier task than 
 music. So ``net(x)`` always decodes **freely**, from the EEG alone; what true frames would give is only to be had from
 `Transformer.forced`, and `frame_errors` shows one against the other. The study's transformer failed when decoding freely.
 
-Functions: `build`, `frame_errors`, `sinusoids`, `truth_share`.
+Functions: `build`, `frame_errors`, `forced_pictures`, `truth_share`.
 
 Vaswani et al. 2017, https://doi.org/10.48550/arXiv.1706.03762; scheduled sampling: Bengio et al. 2015,
 https://doi.org/10.48550/arXiv.1506.03099; the study: Bakirci, Cam, Hassan & Mohammed-Paige (USC); notebook 07.
@@ -344,6 +344,25 @@ def frame_errors(net, blocks) -> pd.DataFrame:
         raise ParameterError("errors per frame need one window or more, found none.")
     frames = np.arange(net.n_frames)
     return pd.DataFrame({"frame": frames, "seconds": frames * HOP_LENGTH / SR} | {k: v / n for k, v in sums.items()})
+
+
+def forced_pictures(net, blocks) -> np.ndarray:
+    """**Teacher-forced** spectrograms: what true frames, and not the EEG alone, let the decoder write.
+
+    Parameters
+    ----------
+    net, blocks
+        As of `frame_errors`.
+
+    Returns
+    -------
+    np.ndarray [shape=(n, n_frames, n_bins)], float32
+    """
+    net.eval()
+    with torch.inference_mode():
+        return np.concatenate(
+            [net.forced(*(torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in b)).numpy() for b in blocks]
+        )
 
 
 def build(config, in_shape, out_shape):
