@@ -199,6 +199,29 @@ def train(
 
 
 @app.command()
+def sweep(
+    grid: Annotated[Path, typer.Argument(metavar="GRID.yaml", help="Store, base, grid and also, as below.")],
+    out: Annotated[Path, typer.Option(help="Folder of runs and of the table, sweep.csv.")],
+    store: Annotated[Path | None, typer.Option(help="Instead of the store that the file names.")] = None,
+    executor: Annotated[str, typer.Option(help="serial, local:N (processes), dask:ADDRESS or slurm.")] = "serial",
+    retries: Annotated[int, typer.Option(min=0, help="Times that a lost worker's task is done again.")] = 2,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+):
+    """Train and score many models, print one table.
+
+    What is done is skipped. A grid file: {store: stores/a, base: {preset: fast, split: repeat}, grid: {model: [cnn, rcnn],
+    settings.width: [1, 2], seed: [0, 1, 2]}, also: [{model: ridge, preset: eegviz}]}
+    """
+    from eegviz import executors, sweep
+
+    asked = sweep.read(grid)
+    with executors.named(executor, folder=out, slurm=asked.slurm) as workers:
+        made = sweep.run(asked.open(store), asked.tasks, out=out, executor=workers, retries=retries, device=device)
+    print(sweep.describe(made), out / "sweep.csv", sep="\n")
+    sweep.refuse_failures(made)
+
+
+@app.command()
 def evaluate(
     run: RunFolder,
     store: Annotated[Path | None, typer.Option(help="Store of the run, when it has moved.")] = None,

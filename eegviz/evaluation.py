@@ -7,7 +7,7 @@ three groups of answers (`eegviz.baselines`), the same weights with other EEG (`
 three verdicts (`eegviz.verdict`). All of it is computed once, kept in ``metrics.json`` and ``scores.csv`` of the run
 folder, and read from there by every page.
 
-Functions: `evaluate` (score a run, once), `linear_decoder` (what stands beside it), `primary`, `by_listener`, `by_song`, `by_bin`,
+Functions: `evaluate` (score a run, once), `is_scored`, `linear_decoder` (what stands beside it), `primary`, `by_listener`, `by_song`, `by_bin`,
 `pool` (folds), `compare` (two systems over seeds).
 """
 
@@ -122,6 +122,11 @@ def evaluate(run: runs.Run, *, store=None, windows=None, force=False):
     runs.write_json(run.path / "metrics.json", result)
     run.__dict__.pop("metrics", None)  # what was read before is old
     return result
+
+
+def is_scored(run: runs.Run) -> bool:
+    """True when the run folder holds an evaluation of its predictions as they are now."""
+    return _kept(run) is not None
 
 
 def linear_decoder(run: runs.Run, opened) -> runs.Run:

@@ -5,7 +5,7 @@
 windows), ``scores.csv`` (a row a test window), ``metrics.json`` (the verdict and all it rests on), ``provenance.json``
 (seed, versions, commit, data hashes, machine, time; written last, so a folder that has it is complete).
 
-Functions: `open`, `listing`, `find`, `compare`, `run_hash`, `file_hash`, `split`, `build`, `save_weights`.
+Functions: `open`, `listing`, `find`, `facts`, `compare`, `run_hash`, `file_hash`, `split`, `build`, `save_weights`.
 """
 
 from __future__ import annotations
@@ -49,9 +49,8 @@ class Run:
     @property
     def recipe(self):
         """Preset and what was changed of it, such as ``preset eeg2mel, epochs=8, width=2``."""
-        model = self.config["model"]
-        changed = [f"{key}={value}" for key, value in sorted(model["settings"].items())]
-        return ", ".join([f"preset {model['preset']}", *changed])
+        asked = facts(self.config)
+        return ", ".join([f"preset {asked['preset']}", *filter(None, [asked["settings"]])])
 
     @property
     def complete(self):
@@ -155,19 +154,22 @@ def listing(folder) -> list[Run]:
 
 
 def find(folder, **wanted) -> list[Run]:
-    """Complete runs in `folder` whose model name, eeg, audio, split spec, preset or seed are as `wanted`."""
-
-    def facts(config):
-        return {
-            "model": config["model"]["name"],
-            "preset": config["model"]["preset"],
-            "eeg": config["features"]["eeg"],
-            "audio": config["features"]["audio"],
-            "split": config["split"]["spec"],
-            "seed": config["seed"],
-        }
-
+    """Complete runs in `folder` whose model name, eeg, audio, split spec, preset or seed are as `wanted`: see `facts`."""
     return [run for run in listing(folder) if all(facts(run.config)[k] == v for k, v in wanted.items())]
+
+
+def facts(config) -> dict:
+    """What a config asks for, in short: model, preset, settings (changed of the preset, as text), eeg, audio, split, seed."""
+    model = config["model"]
+    return {
+        "model": model["name"],
+        "preset": model["preset"],
+        "settings": ", ".join(f"{key}={value}" for key, value in sorted(model["settings"].items())),
+        "eeg": config["features"]["eeg"],
+        "audio": config["features"]["audio"],
+        "split": config["split"]["spec"],
+        "seed": config["seed"],
+    }
 
 
 def compare(found) -> pd.DataFrame:
@@ -176,10 +178,7 @@ def compare(found) -> pd.DataFrame:
     for run in found:
         row = {
             "run": run.path.name,
-            "model": run.config["model"]["name"],
-            "eeg": run.config["features"]["eeg"],
-            "audio": run.config["features"]["audio"],
-            "split": run.config["split"]["spec"],
+            **facts(run.config),
             "parameters": run.provenance["n_parameters"],
             "training_s": run.provenance["training_s"],
         }

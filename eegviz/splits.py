@@ -35,7 +35,7 @@ Conventions
   design. The second-by-second mean of the training pictures is then the true music, a ceiling, no baseline.
 * The result depends on what the rows hold and on the seed, never on the order of the rows.
 
-Functions: `split`, `folds`, `check`.
+Functions: `split`, `folds`, `check`, `check_spec`.
 """
 
 from dataclasses import dataclass
@@ -301,6 +301,19 @@ def check(table, split):
         side[rows] = part
     side = side[frame["row"].to_numpy()]
     CHECKS[split.name](frame, side, split)
+
+
+def check_spec(spec):
+    """Refuse the name of a split that is none, before there is a table; options are read with it.
+
+    Examples
+    --------
+    >>> check_spec("song:30")
+    >>> check_spec("thirds")
+    Traceback (most recent call last):
+    eegviz.errors.ParameterError: unknown split 'thirds': expected one of random, ...
+    """
+    _parse(spec)
 
 
 def _parse(spec):

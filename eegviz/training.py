@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from eegviz import features, fitting, grading, models, runs, sides, windowing
+from eegviz import features, fitting, grading, models, runs, sides, splits, windowing
 from eegviz.errors import ParameterError
 from eegviz.models.layers import n_parameters
 from eegviz.store import Store
@@ -90,6 +90,8 @@ def configure(
         if value not in known:
             raise ParameterError(f"unknown {name} {value!r}; known are {', '.join(known)}.")
     checked = module.for_features(checked, eeg)
+    splits.check_spec(split)
+    windowing.recordings(store, condition)  # refuses a condition that the store does not have
     return {
         "format": 2,  # raise when the order of the windows or the content of a run folder changes
         "data": {"dataset": store.manifest["dataset"], "fingerprint": store.fingerprint},

@@ -161,7 +161,7 @@ def windows(
     if eeg not in features.EEG_KINDS:
         raise features.unknown("EEG features", eeg, features.EEG_KINDS)
     features.check_kind(audio)
-    rows = _recordings(store, condition)
+    rows = recordings(store, condition)
     sfreq, ch_names = _common_layout(store, rows)
     table = _table(store, rows, tmin, tmax)
     # a number stays a number; a table is cut to the stimuli at hand
@@ -293,7 +293,8 @@ def read_rows(path, index):
     return out
 
 
-def _recordings(store, condition):
+def recordings(store: Store, condition):
+    """Rows of the store's recordings of one condition (or several, separated by commas) that have a stimulus."""
     rows = store.recordings
     wanted = [c.strip() for c in condition.split(",")]
     known = sorted(rows["condition"].unique())
