@@ -10,7 +10,7 @@ import pandas as pd
 from eegviz._split_table import CHUNK, EPS, distance
 from eegviz.errors import ParameterError
 
-_WORDS = {"recording": "recording", "subject": "listener", "stimulus": "song"}
+_WORDS = {"recording": "recording", "subject": "listener", "stimulus": "song", "condition": "condition"}
 
 
 def refuse_empty(side, spec, parts):
@@ -93,6 +93,7 @@ CHECKS = {
     "interleaved": _check_interleaved,
     "blocked": _check_blocked,
     "repeat": _check_groups(("recording",), ("subject", "stimulus", "condition", "repeat")),
+    "condition": _check_groups(("condition",), ("recording",)),
     "subject": _check_groups(("subject",), ("recording",)),
     "song": _check_groups(("stimulus",), ("recording",)),
     "subject_song": _check_groups(("subject",), ("stimulus",), ("recording",)),

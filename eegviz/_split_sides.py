@@ -20,6 +20,7 @@ from eegviz._split_table import (
 )
 from eegviz.errors import ParameterError
 
+IMAGINED = "imagery"  # what `condition` holds out when it is not told
 WHOLE_UNITS = 5  # validation takes whole listeners or songs from this many on; our choice
 
 
@@ -84,6 +85,34 @@ def _test_repeat(frame, job):
     return chosen & several, chosen & ~several, f"repeat:{number}", held
 
 
+def _test_condition(frame, job):
+    units = sorted(set(frame["condition"]))
+    if "" in units:
+        raise ParameterError("condition: some windows have no condition. Leave them out first.")
+    if len(units) < 2:
+        raise ParameterError(
+            f"condition: the table has only one condition ({units[0]}); one must stay for the training. Take several, "
+            "with condition= or --condition, such as listening,imagery."
+        )
+    if not job.options and (len(units) > 2 or IMAGINED not in units):
+        raise ParameterError(
+            f"condition: which one is held out? The table has {', '.join(units)}: write e.g. condition:{units[0]}."
+        )
+    options = (job.options or IMAGINED).split(",")
+    names = sorted({name.strip() for name in options if name.strip()})
+    unknown = [name for name in names if name not in units]
+    if unknown or not names:
+        raise ParameterError(
+            f"condition:{job.options}: unknown {', '.join(map(repr, unknown or options))}; expected one of {', '.join(units)}."
+        )
+    if len(names) == len(units):
+        raise ParameterError(
+            f"condition:{job.options} holds out all {len(units)} of them: the training side would be empty."
+        )
+    test = frame["condition"].isin(names).to_numpy()
+    return test, np.zeros_like(test), f"condition:{','.join(names)}", f"all recordings of {', '.join(names)}"
+
+
 def _test_subject(frame, job):
     test, text, names = _hold_out(frame, "subject", "subject", job.options, job.rng)
     return test, np.zeros_like(test), f"subject:{text}", f"whole listeners: {', '.join(names)}"
@@ -121,6 +150,7 @@ TESTS = {
     "interleaved": _test_interleaved,
     "blocked": _test_blocked,
     "repeat": _test_repeat,
+    "condition": _test_condition,
     "subject": _test_subject,
     "song": _test_song,
     "subject_song": _test_subject_song,
@@ -205,6 +235,7 @@ VALIDATIONS = {
     "interleaved": _validate_chunks,
     "blocked": _validate_runs,
     "repeat": _validate_runs,
+    "condition": _validate_runs,
     "subject": _validate_units("subject"),
     "song": _validate_units("stimulus"),
     "subject_song": _validate_units("stimulus", "subject"),

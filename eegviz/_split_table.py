@@ -18,7 +18,12 @@ def canonical(table, name, window):
     if not isinstance(table, pd.DataFrame):
         raise DataError(f"expected a table of windows (pandas.DataFrame), found {type(table).__name__}.")
     needed = ["recording", "stimulus", "second"]
-    needed += {"repeat": ["subject", "repeat"], "subject": ["subject"], "subject_song": ["subject"]}.get(name, [])
+    needed += {
+        "repeat": ["subject", "repeat"],
+        "condition": ["subject", "condition"],
+        "subject": ["subject"],
+        "subject_song": ["subject"],
+    }.get(name, [])
     missing = [column for column in needed if column not in table]
     if missing:
         raise DataError(f"the table of windows lacks {', '.join(missing)}: {name} needs {', '.join(needed)}.")
@@ -36,7 +41,7 @@ def canonical(table, name, window):
     if name == "repeat":
         frame["repeat"] = _repeats(table["repeat"])
     alone = frame["stimulus"] == ""
-    if alone.any() and name in ("repeat", "song", "subject_song"):
+    if alone.any() and name in ("repeat", "condition", "song", "subject_song"):
         row = int(np.flatnonzero(alone)[0])
         raise ParameterError(f"{name}: row {row} has no stimulus. Leave out windows without music first.")
     frame["piece"] = np.where(alone, "recording " + frame["recording"], "stimulus " + frame["stimulus"])

@@ -240,7 +240,7 @@ def _status(kind, shared, protocol, one_sound):
     if kind == "hearings of the same second":
         if one_sound or protocol in (*_UNSEEN_SONG, "random"):
             return "leak"
-        return "by design" if protocol in ("repeat", "subject") else "caveat"
+        return "by design" if protocol in ("repeat", "condition", "subject") else "caveat"
     if kind == "songs":
         return "leak" if protocol in ("song", "subject_song") else "by design"
     if kind == "listeners":

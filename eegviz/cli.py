@@ -157,7 +157,7 @@ def train(
     audio: Annotated[str, typer.Option(help="mel, mel-db, linear or linear-db.")] = "mel-db",
     split: Annotated[
         str,
-        typer.Option(help="interleaved, random, blocked, repeat, subject, song or subject_song; e.g. random:70/10/20."),
+        typer.Option(help="interleaved, random, blocked, repeat, condition, subject, song or subject_song; e.g. random:70/10/20."),
     ] = "interleaved",
     preset: Annotated[
         str | None, typer.Option(help="Of the model, such as fast; an unknown one lists the known.")
@@ -165,7 +165,7 @@ def train(
     set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the model, e.g. width=4.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Short for --set epochs=N.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of initialisation, order and dropout.")] = 0,
-    condition: Annotated[str, typer.Option(help="Condition of the recordings.")] = "listening",
+    condition: Annotated[str, typer.Option(help="Of the recordings; several with commas.")] = "listening",
     tmin: Annotated[float, typer.Option(help="First second of each stimulus.")] = 0.0,
     tmax: Annotated[float | None, typer.Option(help="Last second; EEG2Mel uses 240.")] = None,
     ref_db: Annotated[float | None, typer.Option(help="Level of 1.0, dB (default: 46 for mel, 66 for linear).")] = None,

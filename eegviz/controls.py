@@ -42,14 +42,14 @@ def shuffled(table, *, seed=0):
 
 
 def other_listener(table):
-    """The window of another listener for the same second of the same song and hearing, where there is one.
+    """The window of another listener for the same second of the same song, condition and hearing, where there is one.
 
     Listeners follow each other in a ring by name, so that each lends his EEG once.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Test windows: subject, stimulus, repeat, second.
+        Test windows: subject, stimulus, repeat, second, and condition where there are several.
 
     Returns
     -------
@@ -58,7 +58,8 @@ def other_listener(table):
     """
     frame = table.reset_index(drop=True)
     partner = np.full(len(frame), -1)
-    for rows in frame.groupby(["stimulus", "repeat", "second"], sort=False).indices.values():
+    same = [column for column in ("stimulus", "condition", "repeat", "second") if column in frame]
+    for rows in frame.groupby(same, sort=False).indices.values():
         people = frame["subject"].to_numpy(str)[rows]
         ring, first = np.unique(people, return_index=True)
         if len(ring) > 1:

@@ -11,6 +11,7 @@ spec (options, defaults)     held out for the test                  separates so
 ``interleaved:4``            every 4th 5-s chunk of the stimulus    no
 ``blocked:25``               the last 25 % of every stimulus        no
 ``repeat`` ``repeat:2``      the last (second) hearing of a song    yes
+``condition:imagery``        all recordings of a condition          yes
 ``subject:20`` ``subject:A,B``   20 % of the listeners (by name)    yes
 ``song:30`` ``song:A,B``     30 % of the songs (by name)            yes (unseen song)
 ``subject_song:20/30``       both; ``subject_song:A,B/X,Y`` by name yes (unseen song)
@@ -27,12 +28,14 @@ Conventions
 
   - `random`: chunks of single recordings, without their test windows, until the percentage is reached;
   - `interleaved`: chunks of a stimulus for all its listeners, spread over the stimuli;
-  - `blocked`, `repeat`: one run of neighbouring chunks of every stimulus for all its listeners, with the gap
+  - `blocked`, `repeat`, `condition`: one run of neighbouring chunks of every stimulus for all its listeners, with the gap
     on both sides, so that no music of the validation is in the training;
   - `subject`, `song`: whole listeners or songs where the training side has five or more of them, else
     runs of chunks as for `blocked`; `subject_song`: whole songs, else whole listeners, else runs.
-* Under `repeat` the same second of the same song is in the training (another hearing) and in the test: by
-  design. The second-by-second mean of the training pictures is then the true music, a ceiling, no baseline.
+* `condition` trains on the other conditions of the table (heard melodies) and tests on one (imagined ones). Without a
+  name it holds out "imagery" where the table has it and one other condition.
+* Under `repeat` and `condition` the same second of the same song is in the training (another hearing) and in the
+  test: by design. The second-by-second mean of the training pictures is then the true music, a ceiling, no baseline.
 * The result depends on what the rows hold and on the seed, never on the order of the rows.
 
 Functions: `split`, `folds`, `check`, `check_spec`.
@@ -53,6 +56,7 @@ NAMES = {
     "interleaved": "every N-th chunk of 5 s",
     "blocked": "the last part of every stimulus, with a gap",
     "repeat": "another hearing of songs that are in the training",
+    "condition": "all recordings of a condition, such as imagery",
     "subject": "whole listeners",
     "song": "whole songs",
     "subject_song": "whole listeners and whole songs",
@@ -62,10 +66,12 @@ _OPTIONS = {
     "interleaved": "4",
     "blocked": "25",
     "repeat": "",
+    "condition": "",
     "subject": "20",
     "song": "30",
     "subject_song": "20/30",
 }
+_EXAMPLES = {"repeat": "2", "condition": "imagery"}  # of protocols that need no options
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +137,7 @@ def split(table, spec, *, seed=0, gap=1.0, validation=0.1, window=1.0):
     ------
     ParameterError
         For an unknown name, options that cannot be read, percentages that do not sum to 100, an empty side,
-        too few repeats, listeners or songs, or a window that straddles a boundary.
+        too few repeats, conditions, listeners or songs, or a window that straddles a boundary.
     DataError
         When the table lacks a column, holds a window twice, or its seconds are not numbers.
 
@@ -327,13 +333,13 @@ def _parse(spec):
 
 
 def _example(name):
-    return f"{name}:{_OPTIONS[name] or '2'}"
+    return f"{name}:{_OPTIONS[name] or _EXAMPLES[name]}"
 
 
 def _label(name, frame, side):
     if name in ("random", "interleaved", "blocked"):
         return CANNOT_SEPARATE
-    if name != "repeat":
+    if name not in ("repeat", "condition"):
         return {
             "subject": "separates song from recording: unseen listeners, songs known from training",
             "song": "separates song from recording: unseen songs, listeners known from training",
@@ -344,5 +350,16 @@ def _label(name, frame, side):
     else:
         visit = frame["subject"] + "\0" + frame["session"]
         shared = set(visit[side == "test"]) & set(visit[side == "train"])
-        caveat = "; hearings share a session, whose drift could still mark the song" if shared else ""
-    return f"separates song from recording: another hearing of songs known from training{caveat}"
+        what = "hearings" if name == "repeat" else "conditions"
+        caveat = f"; {what} share a session, whose drift could still mark the song" if shared else ""
+    if name == "repeat":
+        return f"separates song from recording: another hearing of songs known from training{caveat}"
+    test, train = frame[side == "test"], frame[side == "train"]
+    tested = ", ".join(sorted(set(test["condition"])))
+    new = [
+        word
+        for word, column in (("songs", "stimulus"), ("listeners", "subject"))
+        if set(test[column]) - set(train[column])
+    ]
+    known = f"some {' and '.join(new)} are not in training" if new else "songs and listeners known from training"
+    return f"separates song from recording: another condition ({tested}), {known}{caveat}"

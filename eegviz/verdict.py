@@ -304,7 +304,7 @@ def _rule(result):
     """What the rule asks, below its reasons."""
     row = result["metrics"][0]
     if not result["split"]["can_separate"]:
-        text = "the rule asks for a split that separates song from recording: repeat, subject, song or subject_song"
+        text = "the rule asks for a split that separates song from recording: repeat, condition, subject, song or subject_song"
         return [_wrapped(text, "    ")]
     if row["score"] is None or row["low"] is None:
         return []

@@ -264,7 +264,7 @@ def test_folds_leave_each_unit_out_once():
 @pytest.mark.parametrize(
     ("spec", "match"),
     [
-        ("intreleaved", "random, interleaved, blocked, repeat, subject, song, subject_song"),
+        ("intreleaved", "random, interleaved, blocked, repeat, condition, subject, song, subject_song"),
         ("", "unknown split"),
         ("random:80/10", "three percentages"),
         ("random:80/10/5", "sum to 95"),

@@ -128,7 +128,7 @@ def test_what_the_rule_asks_stands_below_the_reasons():
     leaky = decided(separate=False)
     split = result()["split"] | {"can_separate": False}
     assert (
-        "the rule asks for a split that separates song from recording: repeat, subject, song or subject_song"
+        "the rule asks for a split that separates song from recording: repeat, condition, subject, song or subject_song"
         in printed(split=split, verdict=leaky["sentence"], reasons=leaky["reasons"])[6]
     )
 
