@@ -29,7 +29,7 @@ def check_pair(prediction, target):
         elif prediction.shape[1:] == target.shape[1:]:
             hint = " Are both of the same windows?"
         raise ParameterError(f"prediction {prediction.shape} and target {target.shape} differ in shape.{hint}")
-    if target.shape[2] == 44 and target.shape[1] in (80, 128, 1025):
+    if target.shape[2] in (44, 87) and target.shape[1] in (80, 128, 1025):
         raise ParameterError(
             f"shape {target.shape} looks like (n, n_bins, n_frames), expected (n, n_frames, n_bins): "
             "swap the last two axes of both."

@@ -154,7 +154,13 @@ def train(
     eeg: Annotated[
         str | None, typer.Option(help="raw, periodogram or welch (default: periodogram; raw for ridge and gan).")
     ] = None,
-    audio: Annotated[str, typer.Option(help="mel, mel-db, linear or linear-db.")] = "mel-db",
+    audio: Annotated[
+        str | None,
+        typer.Option(
+            help="mel, mel-db, linear, linear-db, mel-80 or mel-80-db (default: mel-80-db for gan, else mel-db; "
+            "give the same one to runs that you compare)."
+        ),
+    ] = None,
     split: Annotated[
         str,
         typer.Option(help="interleaved, random, blocked, repeat, condition, subject, song or subject_song; e.g. random:70/10/20."),
@@ -168,7 +174,7 @@ def train(
     condition: Annotated[str, typer.Option(help="Of the recordings; several with commas.")] = "listening",
     tmin: Annotated[float, typer.Option(help="First second of each stimulus.")] = 0.0,
     tmax: Annotated[float | None, typer.Option(help="Last second; EEG2Mel uses 240.")] = None,
-    ref_db: Annotated[float | None, typer.Option(help="Level of 1.0, dB (default: 46 for mel, 66 for linear).")] = None,
+    ref_db: Annotated[float | None, typer.Option(help="Level of 1.0, dB (default: 46; linear 66; mel-80 34).")] = None,
     max_db: Annotated[float, typer.Option(help="Range of the pictures, dB.")] = 100.0,
     precision: Annotated[str, typer.Option(help="auto, bf16 or float32.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -247,6 +253,8 @@ def reconstruct(
     store: Annotated[Path | None, typer.Option(help="Store of the run, when it has moved.")] = None,
     start: Annotated[float | None, typer.Option(help="First second (default: held-out seconds).")] = None,
     duration: Annotated[float, typer.Option(help="Whole seconds.")] = 5.0,
+    overlap: Annotated[float, typer.Option(help="Of the windows, 0.1 to 0.9; 0: end to end.")] = 0.0,
+    sr: Annotated[int | None, typer.Option(help="Rate of the sound, 8000 to 48000 Hz (default: 22050).")] = None,
     ref_db: Annotated[float | None, typer.Option(help="Level of 1.0, dB (default: that of training).")] = None,
     scale: Annotated[str, typer.Option(help="power (right) or published (the published code's defect).")] = "power",
     seed: Annotated[int, typer.Option(min=0, help="Of the phase.")] = 0,
@@ -258,12 +266,14 @@ def reconstruct(
         raise ParameterError("give either --recording ID (of the run's store) or --eeg FILE.")
     sound.check_sound_path(out)
     opened = runs.open(run)
-    windows = opened.windows(opened.store(store))
-    options = {"windows": windows, "duration": duration, "ref_db": ref_db, "scale": scale, "seed": seed}
+    kept = opened.store(store)
+    windows = opened.windows(kept)
+    options = {"windows": windows, "duration": duration, "overlap": overlap, "sr": sr}
+    options |= {"ref_db": ref_db, "scale": scale, "seed": seed}
     if eeg is not None:
         made = reconstruction.reconstruct_file(opened, eeg, start=start or 0, **options)
     else:
-        made = reconstruction.reconstruct(opened, recording, start=start, **options)
+        made = reconstruction.reconstruct(opened, recording, start=start, store=kept, **options)
     written = sound.write_sound(out, made.sound, made.sr)
     print(made.describe())
     level = f", level {written.gain_db:+.1f} dB so that nothing clips" if written.gain_db else ""

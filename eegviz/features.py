@@ -9,15 +9,18 @@ Conventions
 
 Functions
 ---------
-EEG: `raw`, `periodogram`, `welch`, `eeg_picture`, `bandpass`, `settling`. Sound: `spectrogram`, `to_db`, `from_db`, `normalise`, `denormalise`,
-`default_ref_db`, `ref_db_of`. `eegviz.windowing` applies them to a store.
+EEG: `raw`, `periodogram`, `welch`, `eeg_picture`, `bandpass`, `settling`. Sound: `layout` (frames and bins of a kind),
+`frame_times`, `spectrogram`, `mel_basis`, `to_db`, `from_db`, `normalise`, `denormalise`, `default_ref_db`, `ref_db_of`.
+`eegviz.windowing` applies them to a store.
 
-Source: Ramirez-Aristizabal & Kello, EEG2Mel (2022), https://doi.org/10.48550/arXiv.2207.13845; see notebook 02.
+Sources: Ramirez-Aristizabal & Kello, EEG2Mel (2022), https://doi.org/10.48550/arXiv.2207.13845; see notebook 02. The
+layout of `mel-80` is that of NeuroTalk (Lee et al. 2023), https://doi.org/10.48550/arXiv.2301.07173, see `LAYOUTS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
@@ -26,7 +29,7 @@ import scipy.signal
 from eegviz.errors import ParameterError
 
 EEG_KINDS = ("raw", "periodogram", "welch")
-AUDIO_KINDS = ("mel", "mel-db", "linear", "linear-db")
+AUDIO_KINDS = ("mel", "mel-db", "linear", "linear-db", "mel-80", "mel-80-db")
 
 SR = 22050  # Hz, rate of the sound
 N_FFT = 2048  # samples
@@ -40,6 +43,9 @@ REF_DB = 46.0  # dB, level of a mel picture's 1.0 (published code; the paper tun
 # A mel filter sums its bins with weights of area 1 / 10.8, so linear bins lie about 20 (doubled) dB higher. No source
 # publishes a level for linear pictures; at 46 music would be cut off at the top. This one is our choice.
 REF_DB_LINEAR = 66.0
+# Shorter frames and wider filters put mel-80 about 12 dB lower: 34.1 dB is the level that as large a share (0.6 %) of the
+# demonstration's ten pieces exceeds in mel-80 as exceeds 46 dB in mel. No source publishes one; this is our choice.
+REF_DB_MEL_80 = 34.0
 MICROVOLT = 1e6  # volts → microvolts
 # SciPy's default Welch on 125 samples is one Hann segment, nearly the periodogram. The replication
 # study does not say what it used: two half-overlapping half-second segments are our choice.
@@ -47,6 +53,76 @@ WELCH_NPERSEG = 62
 WELCH_NOVERLAP = 31
 FILTER_ORDER = 3  # Butterworth, run forwards and backwards
 SETTLED = 0.01  # of the peak of a filter's impulse response: below it, the filter has settled (our choice)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Frames and bins of a kind of spectrogram; frames are centred.
+
+    Attributes
+    ----------
+    n_fft, hop_length : int
+        Samples at 22 050 Hz.
+    n_mels : int or None
+        None for a linear spectrogram.
+    ref_db : float
+        Default level of a picture's 1.0, in (doubled) decibels.
+    fmax : float or None
+        Upper edge of the mel filters in hertz; None = half the sampling rate.
+    """
+
+    n_fft: int
+    hop_length: int
+    n_mels: int | None
+    ref_db: float
+    fmax: float | None = None
+
+    @property
+    def n_bins(self):
+        """Bins of a frame."""
+        return self.n_mels or self.n_fft // 2 + 1
+
+    @property
+    def n_frames(self):
+        """Frames of one centred second at 22 050 Hz."""
+        return 1 + SR // self.hop_length
+
+
+# EEG2Mel's two, and the one of EEG2Mel-GAN's likely ancestor: the page publishes no settings, so that its spectrograms are
+# NeuroTalk's is inferred. Frames, hop and mels are in NeuroTalk's config, 8 kHz in its script for mels (and half the rate
+# of the page's sounds). NeuroTalk takes the logarithm of amplitudes; ours has the decibels of power of every kind here.
+LAYOUTS = {
+    "mel": Layout(N_FFT, HOP_LENGTH, N_MELS, REF_DB),
+    "linear": Layout(N_FFT, HOP_LENGTH, None, REF_DB_LINEAR),
+    "mel-80": Layout(1024, 256, 80, REF_DB_MEL_80, fmax=8000.0),
+}
+
+
+def layout(kind) -> Layout:
+    """The layout of a kind of spectrogram, in decibels or not.
+
+    >>> layout("mel-db").n_frames, layout("mel-db").n_bins, layout("linear").n_bins
+    (44, 128, 1025)
+    >>> layout("mel-80-db").n_frames, layout("mel-80-db").n_bins
+    (87, 80)
+    """
+    check_kind(kind)
+    return LAYOUTS[kind.removesuffix("-db")]
+
+
+def frame_times(n_frames):
+    """Seconds at which the frames of a one-second picture are centred, by their number.
+
+    The hop is the longest of any layout by which so many frames lie within a second.
+
+    >>> [(n, round(float(frame_times(n)[1]), 4)) for n in (44, 87)]
+    [(44, 0.0232), (87, 0.0116)]
+    """
+    hops = [one.hop_length for one in LAYOUTS.values() if n_frames <= one.n_frames]
+    if not hops:
+        most = max(one.n_frames for one in LAYOUTS.values())
+        raise ParameterError(f"a second has at most {most} frames in any layout; found {n_frames}.")
+    return np.arange(n_frames) * max(hops) / SR
 
 
 # ---------------------------------------------------------------------------------------------- EEG
@@ -234,44 +310,50 @@ def _band_filter(band, sfreq):
 
 
 def spectrogram(seconds, *, kind="mel"):
-    """Power spectrograms of sounds, by librosa with the published settings.
+    """Power spectrograms of sounds, by librosa with the settings of the kind's `layout`.
 
     Parameters
     ----------
     seconds : np.ndarray [shape=(n, n_samples)]
         Sound at 22 050 Hz.
-    kind : {"mel", "linear"}
+    kind : {"mel", "linear", "mel-80"}
 
     Returns
     -------
-    np.ndarray [shape=(n, n_frames, 128 or 1025)], float32
-        Power; one second gives 44 frames.
+    np.ndarray [shape=(n, n_frames, n_bins)], float32
+        Power; one second gives 44 frames of 128 or 1025 bins, or 87 of 80.
     """
     import librosa
 
-    if kind not in ("mel", "linear"):
-        raise unknown("power spectrogram", kind, ("mel", "linear"))
+    if kind not in LAYOUTS:
+        raise unknown("power spectrogram", kind, LAYOUTS)
+    n_fft, hop_length = LAYOUTS[kind].n_fft, LAYOUTS[kind].hop_length
     seconds = np.asarray(seconds, np.float32)
-    if seconds.ndim != 2 or seconds.shape[1] < N_FFT // 2:
+    if seconds.ndim != 2 or seconds.shape[1] < n_fft // 2:
         raise ParameterError(
-            f"spectrogram expects sounds of shape (n, n_samples >= {N_FFT // 2}); found {seconds.shape}. "
+            f"spectrogram expects sounds of shape (n, n_samples >= {n_fft // 2}); found {seconds.shape}. "
             "Give one sound as y[None]."
         )
     out = []
     for i in range(0, len(seconds), 32):  # bounds the memory of the complex transform
-        transform = librosa.stft(seconds[i : i + 32], n_fft=N_FFT, hop_length=HOP_LENGTH)
-        power = transform.real**2 + transform.imag**2  # (n, 1025, n_frames)
-        if kind == "mel":
-            power = np.einsum("mf,nft->nmt", mel_basis(), power, optimize=True)
+        transform = librosa.stft(seconds[i : i + 32], n_fft=n_fft, hop_length=hop_length)
+        power = transform.real**2 + transform.imag**2  # (n, n_freqs, n_frames)
+        if LAYOUTS[kind].n_mels:
+            power = np.einsum("mf,nft->nmt", mel_basis(kind), power, optimize=True)
         out.append(np.ascontiguousarray(power.swapaxes(1, 2), np.float32))
     return np.concatenate(out)
 
 
-def mel_basis():
-    """librosa's 128 mel filters at 22 050 Hz, fmin 0, fmax 11 025 Hz: ``(128, 1025)``, float32."""
+def mel_basis(kind="mel", *, sr=SR, n_mels=None):
+    """librosa's mel filters of a kind, from 0 Hz: ``(n_mels, n_fft // 2 + 1)``, float32; 128 up to 11 025 Hz for mel.
+
+    `sr` and `n_mels` are those of the layout unless they are given; no filter lies above half of `sr`.
+    """
     import librosa
 
-    return librosa.filters.mel(sr=SR, n_fft=N_FFT, n_mels=N_MELS, fmin=0.0, fmax=SR / 2)
+    found = layout(kind)
+    fmax = min(found.fmax or sr / 2, sr / 2)
+    return librosa.filters.mel(sr=sr, n_fft=found.n_fft, n_mels=n_mels or found.n_mels, fmin=0.0, fmax=fmax)
 
 
 def to_db(power):
@@ -301,7 +383,7 @@ def normalise(power_or_db, *, kind="mel-db", ref_db=REF_DB, max_db=MAX_DB):
     ----------
     power_or_db : np.ndarray
         Decibels for the ``-db`` kinds, power for the others.
-    kind : {"mel", "mel-db", "linear", "linear-db"}
+    kind : {"mel", "mel-db", "linear", "linear-db", "mel-80", "mel-80-db"}
     ref_db, max_db : float
         Level of 1.0, and range of the picture, in (doubled) decibels.
 
@@ -336,9 +418,8 @@ def denormalise(picture, *, kind="mel-db", ref_db=REF_DB, max_db=MAX_DB):
 
 
 def default_ref_db(kind):
-    """The level of 1.0 for a kind of spectrogram: 46 dB for mel (published), 66 dB for linear (our choice)."""
-    check_kind(kind)
-    return REF_DB_LINEAR if kind.startswith("linear") else REF_DB
+    """The level of 1.0 for a kind of spectrogram: 46 dB for mel (published), 66 for linear, 34 for mel-80 (our choices)."""
+    return layout(kind).ref_db
 
 
 def ref_db_of(ref_db, stimulus):

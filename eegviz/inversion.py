@@ -12,13 +12,13 @@ Griffin–Lim finds a phase for it. Three facts shape this module.
 - **A picture's 0 means "at the floor or below it"**: power ``10 ** ((ref_db - max_db) / 20)``. It is inverted
   as that power, 100 (doubled) dB below the picture's 1, not as silence.
 
-Spectrograms are ``(n_frames, n_bins)``, time first, as in the papers; frames are centred, 2048 samples long,
-one each 512 samples. One-second windows have 44 of them, at samples 0, 512, …, 22 016 of the second, while
-the next second begins at 22 050: `join` puts windows on one common grid, without which five seconds would be
-80 ms too long.
+Spectrograms are ``(n_frames, n_bins)``, time first, as in the papers; frames are centred and lie where the kind's
+`eegviz.features.layout` puts them: 2048 samples long and one each 512 (mel, linear), or 1024 and 256 (mel-80).
+One-second windows have 44 of them, at samples 0, 512, …, 22 016 of the second, while the next second begins at
+22 050: `join` puts windows on one common grid, without which five seconds would be 80 ms too long.
 
-Functions: `invert` and `reconstruct` (pictures → sound), `join` (windows → one spectrogram),
-`mel_to_magnitude`, `griffin_lim`; and, from `eegviz.sound`, `write_sound`, `encode_sound`, `match_loudness`,
+Functions: `invert` and `reconstruct` (pictures → sound), `mel_to_magnitude`, `griffin_lim`; from
+`eegviz.joining`, `join` (windows → one spectrogram); and, from `eegviz.sound`, `write_sound`, `encode_sound`, `match_loudness`,
 `check_sound_path`.
 
 Sources: Ramirez-Aristizabal & Kello (2022), https://doi.org/10.48550/arXiv.2207.13845; Griffin & Lim (1984),
@@ -38,8 +38,9 @@ import scipy.signal
 import scipy.sparse
 
 from eegviz.errors import DataError, ParameterError
-from eegviz.features import AUDIO_KINDS, HOP_LENGTH, MAX_DB, N_FFT, N_LINEAR, N_MELS, REF_DB, SR, denormalise
+from eegviz.features import AUDIO_KINDS, LAYOUTS, MAX_DB, REF_DB, SR, denormalise, layout, mel_basis
 from eegviz.features import from_db as db_to_power
+from eegviz.joining import join
 from eegviz.sound import Written, check_sound_path, encode_sound, match_loudness, write_sound
 
 __all__ = ["SCALES", "Inverted", "Written", "check_sound_path", "db_to_power", "denormalise", "encode_sound"]
@@ -50,11 +51,8 @@ N_ITER = 32  # iterations of Griffin–Lim (published code)
 MOMENTUM = 0.99  # librosa's default
 SOLVER_STEPS = 10  # multiplicative steps from mel to STFT power; our choice, 3 ms for five seconds
 MEL_SHARE = 1 / 3  # the last third of the iterations fits the mel itself; our choice, see griffin_lim
-MAX_FRAMES = 2600  # about a minute at a time bounds the memory at about 150 MB
-OVERLAP_FRAMES = 44  # the minutes of a longer sound cross-fade over one second
-SPRAY_ABOVE = np.float32(4)  # see join; noise stays untouched at 4, not at 2; our choice
-_OVERLAP = N_FFT // HOP_LENGTH  # frames that cover one sample
-_HANN = scipy.signal.get_window("hann", N_FFT).astype(np.float32)
+MAX_FRAMES = 2600  # about a minute (mel-80: half) at a time bounds the memory at about 150 MB
+OVERLAP_FRAMES = 44  # the parts of a longer sound cross-fade over one second (mel-80: half)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,9 +109,9 @@ def reconstruct(
     Parameters
     ----------
     pictures : np.ndarray [shape=(n_windows, 44, n_bins) or (n_frames, n_bins)]
-        Consecutive one-second windows, joined by `join`; or one continuous spectrogram. 128 mel or 1025
-        linear bins. Decibel kinds are clipped to [0, 1], power kinds to non-negative.
-    audio : {"mel-db", "mel", "linear-db", "linear"}
+        Consecutive one-second windows, joined by `join`; or one continuous spectrogram. Frames and bins of
+        the kind's layout: here 44 of 128 mel or 1025 linear bins, 87 of 80 for mel-80. Decibel kinds are clipped to [0, 1], power kinds to non-negative.
+    audio : {"mel-db", "mel", "linear-db", "linear", "mel-80-db", "mel-80"}
         Kind of the spectrogram. Power kinds hold ``power / 10 ** (ref_db / 20)``.
     ref_db : float
         (Doubled) decibels of the picture's 1: the papers choose it by ear, one value per song, within 40–60.
@@ -195,72 +193,19 @@ def invert(
         power = np.maximum(pictures, 0)
     if power.ndim == 3:
         natural = round(len(power) * sr)
-        power = join(power, sr=sr)
+        power = join(power, sr=sr, kind=audio)
     else:
-        natural = _natural_length(len(power), sr)
+        natural = _natural_length(len(power), sr, layout(audio).hop_length)
     if scale == "published":
         power = np.maximum(20 * np.log10(np.maximum(power, 1e-30)) + ref_db, 0)
     length = natural if n_samples is None else _check_length(n_samples, natural, sr)
     n = min(length, natural)
-    sound = _sound_of(power[: 1 + n // HOP_LENGTH], n, audio.startswith("mel"), n_iter, seed, sr)
+    sound = _sound_of(power[: 1 + n // layout(audio).hop_length], n, audio, n_iter, seed, sr)
     sound = np.pad(sound, (0, length - n))
     return Inverted(sound, 0.0 if scale == "power" else float(ref_db), int(sr), scale)
 
 
-def join(power, *, sr=SR, n_samples=None):
-    """Join consecutive one-second power spectrograms on the frame grid of one continuous spectrogram.
-
-    The last and the first frame of neighbouring windows each saw only one half of their samples (the rest was
-    zero padding). The two halves meet at the seam, so their powers **add** to the frame centred there: exactly
-    so for its total energy, by Parseval. Cutting a tone also sprays power over all bins, alike on both sides,
-    while an onset shows on one side only: where the sum exceeds both clean neighbours four times, the part
-    common to both sides is taken away. Frames are then interpolated, linearly in amplitude, to multiples of
-    512 samples, which on music came closer to the continuous spectrogram than power or decibels did.
-
-    Parameters
-    ----------
-    power : np.ndarray [shape=(n_windows, n_frames, n_bins)], non-negative
-        Power spectrograms of consecutive seconds, ``n_frames = 1 + sr // 512``.
-    sr : int
-        Hertz.
-    n_samples : int, optional
-        Length of the sound described; default ``n_windows * sr``.
-
-    Returns
-    -------
-    np.ndarray [shape=(1 + n_samples // 512, n_bins)], float32
-
-    Examples
-    --------
-    Five seconds have 216 frames, not 5 × 44 = 220:
-
-    >>> join(np.ones((5, 44, 128))).shape
-    (216, 128)
-    """
-    power = np.array(power, np.float32)
-    if power.ndim != 3 or power.shape[1] != 1 + round(sr) // HOP_LENGTH:
-        expected = f"(n_windows, {1 + round(sr) // HOP_LENGTH}, n_bins)"
-        raise ParameterError(f"join expects windows of one second, {expected} at {sr:g} Hz; found {power.shape}.")
-    n_windows, n_frames, _ = power.shape
-    n_samples = round(n_windows * sr) if n_samples is None else n_samples
-    times = np.arange(n_windows)[:, None] * float(sr) + np.arange(n_frames) * HOP_LENGTH
-    clean = SPRAY_ABOVE * np.maximum(power[:-1, -3], power[1:, 2])
-    spray = np.minimum(power[:-1, -1], power[1:, 0])
-    seam = power[:-1, -1] + power[1:, 0]
-    power[1:, 0] = np.maximum(seam - 2 * spray, np.minimum(seam, clean))
-    for frame in (power[:-1, -2], power[1:, 1]):  # cut where the Hann window is about half as high
-        frame[:] = np.maximum(frame - spray / 4, np.minimum(frame, clean))
-    times[1:, 0] = (times[1:, 0] + times[:-1, -1]) / 2
-    keep = np.ones((n_windows, n_frames), bool)
-    keep[:-1, -1] = False  # merged into the next window's first frame
-    times, amplitude = times[keep], np.sqrt(power[keep])
-    wanted = np.arange(1 + n_samples // HOP_LENGTH) * HOP_LENGTH
-    left = np.clip(np.searchsorted(times, wanted, side="right") - 1, 0, len(times) - 2)
-    part = np.clip((wanted - times[left]) / (times[left + 1] - times[left]), 0, 1).astype(np.float32)[:, None]
-    return np.square(amplitude[left] * (1 - part) + amplitude[left + 1] * part)
-
-
-def mel_to_magnitude(power, *, sr=SR, n_steps=SOLVER_STEPS):
+def mel_to_magnitude(power, *, sr=SR, n_steps=SOLVER_STEPS, kind="mel"):
     """Non-negative STFT magnitude whose mel spectrogram is the given one.
 
     Multiplicative updates for the Kullback–Leibler divergence, ``X ← X · Bᵀ(M / BX) / Bᵀ1``, with the mel
@@ -275,27 +220,28 @@ def mel_to_magnitude(power, *, sr=SR, n_steps=SOLVER_STEPS):
     sr : int
         Hertz.
     n_steps : int >= 0
+    kind : {"mel", "mel-80"}
 
     Returns
     -------
-    np.ndarray [shape=(n_frames, 1025)], float32
-        0 at 0 Hz and at sr / 2, which no filter covers.
+    np.ndarray [shape=(n_frames, n_fft // 2 + 1)], float32
+        0 at 0 Hz and at sr / 2 (mel-80: from 8 kHz), which no filter covers.
     """
     mel = np.ascontiguousarray(np.asarray(power, np.float32).T)
     peak = np.float32(mel.max(initial=0) or 1)
     mel = mel / peak
-    basis, share = _mel_filters(sr, len(mel))
+    basis, share = _mel_filters(sr, len(mel), kind)
     power = share @ (mel / np.asarray(basis.sum(1), np.float32))
     for _ in range(n_steps):
         power *= share @ (mel / (basis @ power + np.float32(1e-15)))
     return np.sqrt(peak * power).T
 
 
-def griffin_lim(magnitude, *, n_samples, mel=None, n_iter=N_ITER, momentum=MOMENTUM, seed=0, sr=SR):
+def griffin_lim(magnitude, *, n_samples, mel=None, n_iter=N_ITER, momentum=MOMENTUM, seed=0, sr=SR, kind="mel"):
     """Sound whose STFT has the given magnitude: fast Griffin–Lim from a random phase.
 
     The same algorithm as ``librosa.griffinlim`` in single precision, a third of its time: a sound is kept as
-    a matrix of 512 rows (sample within a hop) and one column a hop, so that framing and overlap-add are
+    a matrix of a row for each sample within a hop and one column a hop, so that framing and overlap-add are
     slices.
 
     With `mel`, the last third of the iterations replaces the magnitude by the current sound's own, scaled bin
@@ -306,9 +252,9 @@ def griffin_lim(magnitude, *, n_samples, mel=None, n_iter=N_ITER, momentum=MOMEN
 
     Parameters
     ----------
-    magnitude : np.ndarray [shape=(n_frames, 1025)], non-negative
+    magnitude : np.ndarray [shape=(n_frames, n_fft // 2 + 1)], non-negative
     n_samples : int
-        Length of the sound, with ``n_frames == 1 + n_samples // 512``.
+        Length of the sound, with ``n_frames == 1 + n_samples // hop_length``.
     mel : np.ndarray [shape=(n_frames, n_mels)], optional
         Mel power spectrogram that the sound shall have.
     n_iter : int
@@ -317,6 +263,8 @@ def griffin_lim(magnitude, *, n_samples, mel=None, n_iter=N_ITER, momentum=MOMEN
     seed : int
     sr : int
         Hertz; matters for `mel` only.
+    kind : str
+        Whose frames they are; see `eegviz.features.layout`.
 
     Returns
     -------
@@ -324,10 +272,12 @@ def griffin_lim(magnitude, *, n_samples, mel=None, n_iter=N_ITER, momentum=MOMEN
     """
     magnitude = np.ascontiguousarray(np.asarray(magnitude, np.float32).T)
     n_frames = magnitude.shape[1]
-    if len(magnitude) != N_LINEAR or n_frames != 1 + n_samples // HOP_LENGTH:
+    n_fft, hop_length = layout(kind).n_fft, layout(kind).hop_length
+    n_bins = n_fft // 2 + 1
+    if len(magnitude) != n_bins or n_frames != 1 + n_samples // hop_length:
         raise ParameterError(
-            f"griffin_lim expects a magnitude of shape (1 + n_samples // {HOP_LENGTH}, {N_LINEAR}) = "
-            f"({1 + n_samples // HOP_LENGTH}, {N_LINEAR}); found {magnitude.T.shape}."
+            f"griffin_lim expects a magnitude of shape (1 + n_samples // {hop_length}, {n_bins}) = "
+            f"({1 + n_samples // hop_length}, {n_bins}); found {magnitude.T.shape}."
         )
     peak = float(magnitude.max(initial=0))
     if peak == 0:
@@ -336,9 +286,9 @@ def griffin_lim(magnitude, *, n_samples, mel=None, n_iter=N_ITER, momentum=MOMEN
     filters = None
     if mel is not None:
         mel = np.ascontiguousarray(np.asarray(mel, np.float32).T) / np.float32(peak) ** 2
-        filters = _mel_filters(sr, len(mel))
+        filters = _mel_filters(sr, len(mel), kind)
     fit_mel_from = n_iter if mel is None else n_iter - round(n_iter * MEL_SHARE)
-    frames = _Frames(n_frames, n_samples)
+    frames = _Frames(n_frames, n_samples, n_fft=n_fft, hop_length=hop_length)
     inertia = np.float32(momentum / (1 + momentum))
 
     angle = np.random.default_rng(seed).random(magnitude.shape, dtype=np.float32) * np.float32(2 * np.pi)
@@ -370,47 +320,47 @@ def griffin_lim(magnitude, *, n_samples, mel=None, n_iter=N_ITER, momentum=MOMEN
 class _Frames:
     """Centred STFT and its inverse on a sound kept as a matrix ``(hop, n_frames + 3)``, padding included."""
 
-    def __init__(self, n_frames, n_samples):
-        self.n_frames, self.n_samples = n_frames, n_samples
-        self.window = _HANN.reshape(_OVERLAP, HOP_LENGTH, 1)
-        self.sound = np.empty((HOP_LENGTH, n_frames + _OVERLAP - 1), np.float32)
-        self.frames = np.empty((_OVERLAP, HOP_LENGTH, n_frames), np.float32)
+    def __init__(self, n_frames, n_samples, *, n_fft, hop_length):
+        self.n_frames, self.n_samples, self.n_fft = n_frames, n_samples, n_fft
+        self.overlap = overlap = n_fft // hop_length  # frames that cover one sample
+        hann = scipy.signal.get_window("hann", n_fft).astype(np.float32)
+        self.window = hann.reshape(overlap, hop_length, 1)
+        self.sound = np.empty((hop_length, n_frames + overlap - 1), np.float32)
+        self.frames = np.empty((overlap, hop_length, n_frames), np.float32)
         # least-squares synthesis divides by the windows' summed squares; samples outside the sound are zero
         inside = np.zeros(self.sound.size, np.float32)
-        inside[N_FFT // 2 : N_FFT // 2 + n_samples] = 1
+        inside[n_fft // 2 : n_fft // 2 + n_samples] = 1
         weight = np.zeros_like(self.sound)
-        for k in range(_OVERLAP):
+        for k in range(overlap):
             weight[:, k : k + n_frames] += self.window[k] ** 2
-        self.weight = inside.reshape(-1, HOP_LENGTH).T / np.maximum(weight, 1e-6)
+        self.weight = inside.reshape(-1, hop_length).T / np.maximum(weight, 1e-6)
 
     def synthesise(self, spectrum):
-        """STFT (1025, n_frames), which is overwritten → sound matrix."""
-        frames = scipy.fft.irfft(spectrum, n=N_FFT, axis=0, overwrite_x=True, workers=1)
-        frames = frames.reshape(_OVERLAP, HOP_LENGTH, self.n_frames)
+        """STFT (n_fft // 2 + 1, n_frames), which is overwritten → sound matrix."""
+        frames = scipy.fft.irfft(spectrum, n=self.n_fft, axis=0, overwrite_x=True, workers=1)
+        frames = frames.reshape(self.overlap, -1, self.n_frames)
         frames *= self.window
         self.sound.fill(0)
-        for k in range(_OVERLAP):
+        for k in range(self.overlap):
             self.sound[:, k : k + self.n_frames] += frames[k]
         self.sound *= self.weight
         return self.sound
 
     def analyse(self, sound):
-        """Sound matrix → STFT (1025, n_frames)."""
-        for k in range(_OVERLAP):
+        """Sound matrix → STFT (n_fft // 2 + 1, n_frames)."""
+        for k in range(self.overlap):
             np.multiply(sound[:, k : k + self.n_frames], self.window[k], out=self.frames[k])
-        return scipy.fft.rfft(self.frames.reshape(N_FFT, self.n_frames), axis=0, workers=1)
+        return scipy.fft.rfft(self.frames.reshape(self.n_fft, self.n_frames), axis=0, workers=1)
 
     def samples(self, sound):
         """Sound matrix → (n_samples,)."""
-        return sound.T.reshape(-1)[N_FFT // 2 : N_FFT // 2 + self.n_samples].copy()
+        return sound.T.reshape(-1)[self.n_fft // 2 : self.n_fft // 2 + self.n_samples].copy()
 
 
 @functools.lru_cache(maxsize=4)
-def _mel_filters(sr, n_mels):
-    """The mel filters B (n_mels, 1025) and Bᵀ with each bin's weights divided by their sum, both sparse."""
-    import librosa
-
-    basis = librosa.filters.mel(sr=sr, n_fft=N_FFT, n_mels=n_mels, fmin=0.0, fmax=sr / 2)
+def _mel_filters(sr, n_mels, kind):
+    """The mel filters B (n_mels, n_freqs) and Bᵀ with each bin's weights divided by their sum, both sparse."""
+    basis = mel_basis(kind, sr=sr, n_mels=n_mels)
     total = basis.sum(0)
     share = np.divide(basis, total, out=np.zeros_like(basis), where=total > 0)
     return scipy.sparse.csr_matrix(basis), scipy.sparse.csr_matrix(share.T)
@@ -425,18 +375,19 @@ def _fit_mel(spectrum, mel, filters):
     return power
 
 
-def _sound_of(power, n_samples, is_mel, n_iter, seed, sr):
+def _sound_of(power, n_samples, audio, n_iter, seed, sr):
     """Power spectrogram (n_frames, n_bins) → sound; a minute at a time, cross-faded at equal power."""
+    is_mel, hop_length = bool(layout(audio).n_mels), layout(audio).hop_length
     sound = np.zeros(n_samples, np.float32)
-    fade = np.sin(np.pi / 2 * (np.arange(OVERLAP_FRAMES * HOP_LENGTH) + 0.5) / (OVERLAP_FRAMES * HOP_LENGTH))
+    fade = np.sin(np.pi / 2 * (np.arange(OVERLAP_FRAMES * hop_length) + 0.5) / (OVERLAP_FRAMES * hop_length))
     fade = fade.astype(np.float32)
     for start in range(0, max(1, len(power) - OVERLAP_FRAMES), MAX_FRAMES - OVERLAP_FRAMES):
         part = power[start : start + MAX_FRAMES]
-        first = start * HOP_LENGTH
-        last = min(n_samples, first + len(part) * HOP_LENGTH - 1)
-        magnitude = mel_to_magnitude(part, sr=sr) if is_mel else np.sqrt(part)
+        first = start * hop_length
+        last = min(n_samples, first + len(part) * hop_length - 1)
+        magnitude = mel_to_magnitude(part, sr=sr, kind=audio) if is_mel else np.sqrt(part)
         mel = part if is_mel else None
-        piece = griffin_lim(magnitude, n_samples=last - first, mel=mel, n_iter=n_iter, seed=seed, sr=sr)
+        piece = griffin_lim(magnitude, n_samples=last - first, mel=mel, n_iter=n_iter, seed=seed, sr=sr, kind=audio)
         if start > 0:
             piece[: len(fade)] *= fade[: len(piece)]
         if start + MAX_FRAMES < len(power):
@@ -445,11 +396,11 @@ def _sound_of(power, n_samples, is_mel, n_iter, seed, sr):
     return sound
 
 
-def _natural_length(n_frames, sr):
+def _natural_length(n_frames, sr, hop_length):
     """Samples that a continuous spectrogram describes: whole seconds where its frames fit them."""
-    seconds = round((n_frames - 1) * HOP_LENGTH / sr)
+    seconds = round((n_frames - 1) * hop_length / sr)
     whole = round(seconds * sr)
-    return whole if seconds and 1 + whole // HOP_LENGTH == n_frames else max(1, (n_frames - 1) * HOP_LENGTH)
+    return whole if seconds and 1 + whole // hop_length == n_frames else max(1, (n_frames - 1) * hop_length)
 
 
 def _check_settings(audio, scale, max_db, n_iter):
@@ -469,8 +420,8 @@ def _check_settings(audio, scale, max_db, n_iter):
 
 def _check_pictures(pictures, audio, sr):
     pictures = np.asarray(pictures)
-    n_bins = N_MELS if audio.startswith("mel") else N_LINEAR
-    n_frames = 1 + round(sr) // HOP_LENGTH
+    n_bins = layout(audio).n_bins
+    n_frames = 1 + round(sr) // layout(audio).hop_length
     shape = pictures.shape
     expected = f"(n_windows, {n_frames}, {n_bins}) or (n_frames, {n_bins}) for {audio!r} at {sr:g} Hz"
     fits = len(shape) in (2, 3) and shape[-1] == n_bins and 0 not in shape and (len(shape) == 2 or shape[1] == n_frames)
@@ -478,8 +429,9 @@ def _check_pictures(pictures, audio, sr):
         hint = ""
         if len(shape) in (2, 3) and shape[-2] == n_bins:
             hint = " Is it transposed? Frames come before bins: use np.swapaxes(pictures, -1, -2)."
-        elif len(shape) in (2, 3) and shape[-1] in (N_MELS, N_LINEAR) and shape[-1] != n_bins:
-            hint = f" {shape[-1]} bins belong to audio='{'mel' if shape[-1] == N_MELS else 'linear'}…'."
+        elif len(shape) in (2, 3) and shape[-1] != n_bins and shape[-1] in {one.n_bins for one in LAYOUTS.values()}:
+            (kind,) = (name for name, one in LAYOUTS.items() if one.n_bins == shape[-1])
+            hint = f" {shape[-1]} bins belong to audio='{kind}' or '{kind}-db'."
         raise ParameterError(f"expected spectrograms of shape {expected}; found {pictures.dtype} {shape}.{hint}")
     bad = int(pictures.size - np.isfinite(pictures).sum())
     if bad:

@@ -17,6 +17,7 @@ import holoviews as hv
 import numpy as np
 import pandas as pd
 
+from eegviz import features
 from eegviz.errors import ParameterError
 
 # Okabe & Ito's colours, told apart by people with any colour vision
@@ -100,15 +101,16 @@ def spectrogram(
 ):
     """Spectrogram pictures ``(n_frames, n_bins)`` or ``(n, n_frames, n_bins)``, joined in time.
 
-    The y axis is the mel bin or the linear bin; brightness is the normalised level of `eegviz.features.normalise`.
+    The y axis is the mel bin or the linear bin; brightness is the normalised level of `eegviz.features.normalise`. Frames
+    of one continuous spectrogram count as `kind` has them, ``(n, …)`` as n seconds.
     """
-    pictures = np.asarray(pictures)
+    pictures, layout = np.asarray(pictures), features.layout(kind)
     joined = pictures.reshape(-1, pictures.shape[-1])
-    n = len(pictures) if pictures.ndim == 3 else 1
+    n = len(pictures) if pictures.ndim == 3 else max(1, round((len(pictures) - 1) * layout.hop_length / features.SR))
     end = start + (seconds or n)
     low, high = bins or (0, joined.shape[1])
     bounds = (start, low - 0.5, end, high - 0.5)
-    name = "Mel bin" if kind.startswith("mel") else "Frequency bin (10.8 Hz each)"
+    name = "Mel bin" if layout.n_mels else f"Frequency bin ({features.SR / layout.n_fft:.1f} Hz each)"
     image = hv.Image(joined.T[::-1], bounds=bounds, kdims=["Time (s)", name], vdims="Level")
     return _style(image, "Image", title, cmap=cmap, clim=clim)
 

@@ -1,5 +1,9 @@
 """From EEG to sound: a trained run listens to a stretch of EEG and its pictures become a waveform.
 
+Windows lie end to end, as they are scored, or overlap: the EEG is then cut at the frames of one continuous spectrogram,
+each window is predicted, and `eegviz.joining.cross_fade` makes one picture of them, which is inverted once. Longer clips
+sound smoother so, because no frame is drawn from the edge of a window.
+
 Functions: `reconstruct` (a recording of the run's store), `reconstruct_file` (any EEG file that MNE reads), `original`
 (the true sound of the same seconds).
 """
@@ -11,9 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from eegviz import features, fitting, inversion, runs, windowing
+from eegviz import features, fitting, inversion, joining, runs, windowing
 from eegviz.datasets import own
 from eegviz.errors import DataError, ParameterError
+from eegviz.sound import check_rate, resample
+
+# A window that touches two seconds is called after the side that comes first here: test only where both are.
+SIDES = ("train", "validation", "not used", "test")
 
 
 @dataclass(frozen=True)
@@ -25,15 +33,18 @@ class Reconstruction:
     sound : np.ndarray [shape=(n_samples,)], float32
     sr : int
         Hertz.
-    pictures : np.ndarray [shape=(n_seconds, n_frames, n_bins)], float32
-        Predicted spectrograms, normalised.
+    pictures : np.ndarray [shape=(n_seconds, n_frames, n_bins) or (n_frames, n_bins)], float32
+        Predicted spectrograms, normalised: the seconds, or where windows overlap the continuous one.
     start : int
         First second of the stimulus (of the file, when one was given).
     recording, stimulus : str
         Empty for a file.
     seen : dict of str to int
-        How many of the seconds the run trained on, validated on, tested on, or never met.
+        How many of the windows (seconds, where they do not overlap) the run trained on, validated on, tested on, or never
+        met. An overlapping window counts as test only if both of its seconds are test.
     ref_db : float
+    overlap : float
+        Of the windows that were asked for; 0 when they lie end to end.
     """
 
     sound: np.ndarray
@@ -44,14 +55,23 @@ class Reconstruction:
     stimulus: str
     seen: dict
     ref_db: float
+    overlap: float = 0.0
+
+    @property
+    def seconds(self):
+        """Length of the sound."""
+        return round(len(self.sound) / self.sr)
 
     def describe(self):
         """One line: what this is, and whether the run had seen these seconds."""
         of = f"recording {self.recording} (hearing {self.stimulus})" if self.recording else "the given file"
         parts = ", ".join(f"{n} {side}" for side, n in self.seen.items() if n)
+        what = "seconds"
+        if self.overlap:
+            what = f"{sum(self.seen.values())} windows (overlap {self.overlap:g}; each called after its less held-out second)"
         return (
-            f"{len(self.pictures)} s of {of} from second {self.start}, ref_db {self.ref_db:g}; "
-            f"for this run these seconds are: {parts}"
+            f"{self.seconds} s of {of} from second {self.start}, ref_db {self.ref_db:g}; "
+            f"for this run these {what} are: {parts}"
         )
 
 
@@ -61,11 +81,14 @@ def reconstruct(
     *,
     start=None,
     duration=5.0,
+    overlap=0.0,
+    sr=None,
     ref_db=None,
     scale="power",
     seed=0,
     windows=None,
     split=None,
+    store=None,
 ):
     """Reconstruct the sound that a recording of the run's store heard.
 
@@ -77,20 +100,29 @@ def reconstruct(
         First whole second of the stimulus; default the first stretch of test seconds that is long enough.
     duration : float
         Whole seconds.
+    overlap : float
+        Share of each window that its neighbour also covers, 0.1 to 0.9; 0: seconds end to end, as they are scored.
+    sr : int, optional
+        Rate of the sound in hertz, 8000 to 48 000; default that of the spectrograms, 22 050. Another is resampled to.
     ref_db : float, optional
         Level of the pictures' 1.0; default the value that the pictures were made with.
     scale : {"power", "published"}
         See `eegviz.inversion`.
     seed : int
         Of the phase.
-    windows, split : optional
+    windows, split, store : optional
         Those of the run, when they are at hand.
 
     Returns
     -------
     Reconstruction
+
+    Raises
+    ------
+    ParameterError
+        Seconds that the recording does not have, or an overlap or rate that cannot be.
     """
-    _check_regression(run)
+    _check_request(run, overlap, sr)
     windows = run.windows() if windows is None else windows
     split = run.split(windows) if split is None else split
     table = windows.table
@@ -119,25 +151,49 @@ def reconstruct(
         side[getattr(split, name)] = name
     stimulus = str(table["stimulus"].iloc[chosen[0]])
     made_with = features.ref_db_of(windows.settings["ref_db"], stimulus)
-    pictures = _pictures(run, windows.eeg[chosen])
-    names, counts = np.unique(side[chosen].astype(str), return_counts=True)
+    sides = side[chosen].astype(str)
+    if overlap:
+        first, begins = _overlapping(windows.settings, n, overlap)
+        opened = run.store() if store is None else store
+        volts, row = windowing.signal(opened, recording), opened.row(recording)
+        pictures = _pictures(run, windowing.recording_pictures(volts, row, start + begins, windows.settings))
+        pictures = joining.cross_fade(pictures, first)
+        sides = _sides_of_windows(sides, begins, windows.settings["sfreq"])
+    else:
+        pictures = _pictures(run, windows.eeg[chosen])
+    names, counts = np.unique(sides, return_counts=True)
     return _reconstruction(
-        run, pictures, recording, stimulus, start, dict(zip(names.tolist(), counts.tolist(), strict=True)),
-        made_with if ref_db is None else ref_db, scale, seed,
+        run, pictures, n, recording=recording, stimulus=stimulus, start=start, overlap=overlap, sr=sr,
+        seen=dict(zip(names.tolist(), counts.tolist(), strict=True)),
+        ref_db=made_with if ref_db is None else ref_db, scale=scale, seed=seed,
     )  # fmt: skip
 
 
-def reconstruct_file(run: runs.Run, path, *, start=0, duration=5.0, ref_db=None, scale="power", seed=0, windows=None):
+def reconstruct_file(
+    run: runs.Run,
+    path,
+    *,
+    start=0,
+    duration=5.0,
+    overlap=0.0,
+    sr=None,
+    ref_db=None,
+    scale="power",
+    seed=0,
+    windows=None,
+):
     """Reconstruct sound from any EEG file that MNE reads, by channel name, resampled to the run's rate.
 
-    Where the run's pictures are filtered, the whole file is, and then cut.
+    Where the run's pictures are filtered, the whole file is, and then cut. Options as in `reconstruct`.
 
     Raises
     ------
     DataError
         The file lacks channels of the run, or cannot be read.
+    ParameterError
+        Seconds that the file does not have, or an overlap or rate that cannot be.
     """
-    _check_regression(run)
+    _check_request(run, overlap, sr)
     settings = (run.windows() if windows is None else windows).settings
     signal, sfreq = _file_signal(path, settings["ch_names"], settings["sfreq"])
     n, start = _whole(duration, "duration"), _whole(start, "start")
@@ -147,19 +203,37 @@ def reconstruct_file(run: runs.Run, path, *, start=0, duration=5.0, ref_db=None,
             f"{path} has {have:.1f} s; {n} s from second {start} are not all there. "
             "Choose another --start or --duration."
         )
-    eeg = windowing.recording_pictures(signal, {"start": 0.0}, range(start, start + n), settings)
-    pictures = _pictures(run, eeg)
-    levels = settings["ref_db"].values()
-    default = float(np.mean(list(levels)))
+    first, begins = _overlapping(settings, n, overlap) if overlap else (None, np.arange(n))
+    pictures = _pictures(run, windowing.recording_pictures(signal, {"start": 0.0}, start + begins, settings))
+    if overlap:
+        pictures = joining.cross_fade(pictures, first)
+    default = float(np.mean(list(settings["ref_db"].values())))
     return _reconstruction(
-        run, pictures, "", "", start, {"not used": n}, default if ref_db is None else ref_db, scale, seed
-    )
+        run, pictures, n, recording="", stimulus="", start=start, overlap=overlap, sr=sr, seen={"not used": len(begins)},
+        ref_db=default if ref_db is None else ref_db, scale=scale, seed=seed,
+    )  # fmt: skip
 
 
-def original(run: runs.Run, stimulus, *, start, duration=5.0, opened=None):
-    """The true sound of whole seconds of a stimulus: ``(n_samples,)`` float32, and its rate."""
-    sound, sr = (opened or run.store()).audio(stimulus)
-    return sound[int(start * sr) : int(round((start + duration) * sr))], sr
+def original(run: runs.Run, stimulus, *, start, duration=5.0, opened=None, sr=None):
+    """The true sound of whole seconds of a stimulus: ``(n_samples,)`` float32, and its rate, `sr` when that is given."""
+    sound, rate = (opened or run.store()).audio(stimulus)
+    sound = sound[int(start * rate) : int(round((start + duration) * rate))]
+    return (sound, rate) if sr is None else (resample(sound, rate, to=sr), sr)
+
+
+def _overlapping(settings, n, overlap):
+    """First frame of each overlapping window of `n` seconds, and the second at which it begins."""
+    first = joining.first_frames(n * features.SR, overlap=overlap, kind=settings["audio"])
+    return first, first * features.layout(settings["audio"]).hop_length / features.SR
+
+
+def _sides_of_windows(sides, begins, sfreq):
+    """The side of windows that begin `begins` seconds after the first of the `sides`: the least held-out one they touch."""
+    rank = np.array([SIDES.index(side) for side in sides])
+    at = np.rint(begins * sfreq) / sfreq  # where the EEG is cut
+    before = np.clip(np.floor(at + 1e-9), 0, len(rank) - 1).astype(int)
+    after = np.clip(np.ceil(at - 1e-9), 0, len(rank) - 1).astype(int)
+    return np.array(SIDES)[np.minimum(rank[before], rank[after])]
 
 
 def _pictures(run, eeg):
@@ -168,12 +242,14 @@ def _pictures(run, eeg):
     return np.concatenate(list(blocks))
 
 
-def _reconstruction(run, pictures, recording, stimulus, start, seen, ref_db, scale, seed):
+def _reconstruction(run, pictures, n, *, ref_db, scale, seed, sr, **facts):
     settings = run.config["features"]
     sound = inversion.reconstruct(
-        pictures, audio=settings["audio"], ref_db=ref_db, max_db=settings["max_db"], scale=scale, seed=seed
-    )
-    return Reconstruction(sound, features.SR, pictures, int(start), recording, stimulus, seen, float(ref_db))
+        pictures, audio=settings["audio"], ref_db=ref_db, max_db=settings["max_db"], scale=scale, seed=seed,
+        n_samples=n * features.SR,
+    )  # fmt: skip
+    sound = sound if sr is None else resample(sound, features.SR, to=sr)
+    return Reconstruction(sound, features.SR if sr is None else int(sr), pictures, ref_db=float(ref_db), **facts)
 
 
 def _file_signal(path, wanted, sfreq):
@@ -222,7 +298,10 @@ def _whole(value, name):
     return int(value)
 
 
-def _check_regression(run):
+def _check_request(run, overlap, sr):
+    joining.check_overlap(overlap)
+    if sr is not None:
+        check_rate(sr)
     if run.config["model"]["name"] == "classifier":
         raise ParameterError(
             f"run {run.path.name} is a classifier: it names songs and reconstructs nothing. Choose a regression run."

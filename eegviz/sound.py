@@ -3,7 +3,7 @@
 Conventions: a sound is mono, ``(n_samples,)``, floating point with full scale ±1; `sr` is its rate in hertz.
 
 Functions: `check_sound_path`, `write_sound` (a file, whole or not at all), `encode_sound` (bytes in memory),
-`match_loudness`.
+`match_loudness`, `resample`, `check_rate`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from eegviz.errors import DataError, ParameterError
 
 FORMATS = {"wav": ("WAV", "PCM_16"), "flac": ("FLAC", "PCM_16"), "ogg": ("OGG", "VORBIS")}
+RATES = (8000, 48000)  # Hz, lowest and highest rate of a clip (our choice: telephone to studio)
 PEAK = 0.99  # level that a sound louder than full scale is reduced to
 _BLOCK = 65536  # samples a write: libsndfile's Vorbis encoder can overflow the stack on one long buffer
 
@@ -175,6 +176,50 @@ def match_loudness(y, reference, *, max_gain_db=40.0, peak=PEAK):
     limit = 10 ** (max_gain_db / 20)
     gain = float(np.clip(wanted / level, 1 / limit, limit)) if wanted > 0 else 1.0
     return y * np.float32(min(gain, peak / float(np.abs(y).max())))
+
+
+def check_rate(sr):
+    """`sr` as an int, or a refusal: a rate is a whole number of hertz in `RATES`."""
+    low, high = RATES
+    if not (low <= sr <= high and int(sr) == sr):
+        raise ParameterError(
+            f"sr must be a whole number of hertz from {low} to {high}; found {sr!r}. The demo page's clips have 16000, "
+            "spectrograms here 22050."
+        )
+    return int(sr)
+
+
+def resample(y, sr, *, to):
+    """A sound at another rate, with soxr's HQ filter, of exactly ``round(len(y) * to / sr)`` samples.
+
+    Parameters
+    ----------
+    y : np.ndarray [shape=(n_samples,)]
+    sr, to : int
+        Rate of the sound, and the wanted one, in hertz.
+
+    Returns
+    -------
+    np.ndarray, float32
+
+    Raises
+    ------
+    ParameterError
+        A rate outside `RATES`.
+
+    Examples
+    --------
+    >>> resample(np.zeros(22050), 22050, to=16000).shape
+    (16000,)
+    """
+    y, to = _check_sound(y, sr), check_rate(to)
+    if to == sr:
+        return y
+    import soxr
+
+    made = soxr.resample(y, sr, to, quality="HQ")
+    n = round(len(y) * to / sr)
+    return np.pad(made[:n], (0, max(0, n - len(made))))
 
 
 def _check_sound(y, sr=1):

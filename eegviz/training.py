@@ -36,7 +36,7 @@ def configure(
     preset=None,
     settings=None,
     eeg=None,
-    audio="mel-db",
+    audio=None,
     split="interleaved",
     seed=0,
     split_seed=0,
@@ -59,7 +59,8 @@ def configure(
         Changes to the preset, such as ``{"width": 2}``.
     eeg, audio, condition, tmin, tmax, ref_db, max_db
         See `eegviz.windowing.windows`. Without `eeg` the model's own kind: raw for the linear decoder, else the
-        periodogram. Band and context follow from the model.
+        periodogram; without `audio` too: mel-80-db for the gan, else mel-db. Scores of different kinds are not
+        comparable: name one kind for runs that shall stand in one table. Band and context follow from the model.
     split : str
         See `eegviz.splits.split`.
     seed, split_seed : int
@@ -80,6 +81,7 @@ def configure(
     settings = dict(settings or {})
     checked = models.config(model, preset, **settings)
     eeg = module.EEG if eeg is None else eeg
+    audio = models.default_audio(model) if audio is None else audio
     classifier = classifier or ("fast" if preset == "fast" or model == LINEAR else "eeg2mel")
     models.config("classifier", classifier)
     for name, value, known in (

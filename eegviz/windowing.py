@@ -43,7 +43,7 @@ class Windows:
         One row a window: recording, subject, stimulus, condition, repeat, session, second.
     eeg : np.ndarray [shape=(n, n_rows, n_channels)], float32, memory-mapped
         EEG pictures; µV (raw) or µV²/Hz (spectra).
-    sounds : dict of np.ndarray [shape=(n_seconds, 44, n_bins)], float32, memory-mapped
+    sounds : dict of np.ndarray [shape=(n_seconds, n_frames, n_bins)], float32, memory-mapped
         Spectrogram of each stimulus, once, however many listeners heard it: decibels or power.
     settings : dict
         What made them: eeg, audio, condition, tmin, tmax, ref_db, max_db, sfreq, ch_names; band and context where they
@@ -87,7 +87,7 @@ class Windows:
         return read_rows(self.eeg.filename, index)
 
     def target(self, index):
-        """Normalised spectrograms of the windows `index`: ``(len(index), 44, n_bins)``, float32, looked up by second."""
+        """Normalised spectrograms of the windows `index`: ``(len(index), n_frames, n_bins)``, float32, looked up by second."""
         index = np.asarray(index)
         out = np.empty((len(index), *self.out_shape), np.float32)
         stimuli = self.table["stimulus"].to_numpy()[index]
@@ -98,7 +98,7 @@ class Windows:
         return out
 
     def picture(self, stimulus, seconds):
-        """Normalised spectrograms of a stimulus at whole `seconds`: ``(len(seconds), 44, n_bins)``."""
+        """Normalised spectrograms of a stimulus at whole `seconds`: ``(len(seconds), n_frames, n_bins)``."""
         ref_db = features.ref_db_of(self.settings["ref_db"], stimulus)
         return features.normalise(
             self.sounds[stimulus][np.asarray(seconds)],
@@ -131,7 +131,7 @@ def windows(
     ----------
     store : Store
     eeg : {"raw", "periodogram", "welch"}
-    audio : {"mel", "mel-db", "linear", "linear-db"}
+    audio : {"mel", "mel-db", "linear", "linear-db", "mel-80", "mel-80-db"}
     condition : str
         Recordings of this condition; several separated by commas.
     tmin, tmax : float
@@ -219,14 +219,16 @@ def signal(store: Store, recording):
 def recording_pictures(volts, row, seconds, settings):
     """EEG pictures of any signal, made exactly as those of a recording: filtered whole, then cut at `seconds`.
 
+    A second may begin anywhere; its first EEG sample is the nearest one.
+
     Parameters
     ----------
     volts : np.ndarray [shape=(n_channels, n_times)]
         What `signal` gives, or something else in its place: noise, silence, another listener.
     row : dict
         With ``start``, the second of the stimulus at which the signal begins: ``store.row(recording)``.
-    seconds : sequence of int
-        Whole seconds of the stimulus.
+    seconds : sequence of float
+        Seconds of the stimulus at which the pictures begin.
     settings : dict
         ``Windows.settings``: eeg, sfreq, and band and context where they are set.
 
@@ -246,7 +248,7 @@ def recording_pictures(volts, row, seconds, settings):
     outside = (first < 0) | (first + n_second > volts.shape[1] + 1)  # one sample: the rounding of both ends
     if outside.any():
         raise ParameterError(
-            f"second {np.asarray(seconds)[outside][0]} does not lie in the signal, which holds "
+            f"second {np.asarray(seconds)[outside][0]:g} does not lie in the signal, which holds "
             f"{volts.shape[1] / sfreq:g} s from second {row['start']:g}."
         )
     if band is not None:
@@ -403,9 +405,8 @@ def _cached_sound(store, stimulus, kind, folder):
                 power = features.spectrogram(seconds[i : i + 32], kind=base)
                 yield features.to_db(power).astype(np.float32) if kind.endswith("-db") else power
 
-        write_npy(
-            path, (len(seconds), features.N_FRAMES, features.N_MELS if base == "mel" else features.N_LINEAR), blocks()
-        )
+        layout = features.layout(kind)
+        write_npy(path, (len(seconds), layout.n_frames, layout.n_bins), blocks())
     return np.load(path, mmap_mode="r")
 
 

@@ -154,7 +154,7 @@ def test_the_mel_error_is_no_larger_than_librosas(clips, name):
     assert ours[1] <= theirs[1]
 
 
-@pytest.mark.parametrize("kind", features.AUDIO_KINDS)
+@pytest.mark.parametrize("kind", ["mel", "mel-db", "linear", "linear-db"])  # mel-80: see test_layouts.py
 def test_every_kind_gives_the_sound_back(clips, kind):
     y = 0.02 * clips["noisy band"][: 3 * SR]  # soft enough for 46 dB to hold the linear bins, too
     power = mel_power(y)

@@ -8,7 +8,9 @@ from eegviz import reconstruction
 from eegviz.listening.grid import Grid, clip
 
 
-def listeners_grid(run, store, *, songs=None, n_listeners=2, duration=5, ref_db=None, windows=None, split=None):
+def listeners_grid(
+    run, store, *, songs=None, n_listeners=2, duration=5, overlap=0.0, sr=None, ref_db=None, windows=None, split=None
+):
     """A grid as on the demo pages: a row a song, the original, and reconstructions from `n_listeners` listeners.
 
     Every reconstruction is of test seconds of the run, and its score stands below it with the chance level.
@@ -22,6 +24,8 @@ def listeners_grid(run, store, *, songs=None, n_listeners=2, duration=5, ref_db=
     n_listeners : int
     duration : int
         Seconds of each clip.
+    overlap, sr
+        See `eegviz.reconstruction.reconstruct`; the demo page's clips are 10 s at 16 kHz.
     ref_db : dict, optional
         Level per stimulus, such as `eegviz.tuning.match_level` finds.
     windows, split : optional
@@ -37,19 +41,20 @@ def listeners_grid(run, store, *, songs=None, n_listeners=2, duration=5, ref_db=
     songs = sorted(test["stimulus"].unique()) if songs is None else list(songs)
     n_listeners = min(n_listeners, test["subject"].nunique())
     titles = store.stimuli.set_index("stimulus")["title"]
+    options = {"overlap": overlap, "sr": sr, "windows": windows, "split": split, "store": store}
     rows = []
     for song in songs:
         of_song = test[test["stimulus"] == song]
         recordings = of_song.drop_duplicates("subject")["recording"].tolist()[:n_listeners]
         made = [
-            reconstruction.reconstruct(
-                run, r, duration=duration, ref_db=(ref_db or {}).get(song), windows=windows, split=split
-            )
+            reconstruction.reconstruct(run, r, duration=duration, ref_db=(ref_db or {}).get(song), **options)
             for r in recordings
         ]
-        true, sr = reconstruction.original(run, song, start=made[0].start, duration=duration, opened=store)
+        true, rate = reconstruction.original(run, song, start=made[0].start, duration=duration, opened=store, sr=sr)
         seconds = np.arange(made[0].start, made[0].start + duration)
-        clips = [clip(f"{song}, original", true, sr, windows.picture(song, seconds), note=f"from second {seconds[0]}")]
+        clips = [
+            clip(f"{song}, original", true, rate, windows.picture(song, seconds), note=f"from second {seconds[0]}")
+        ]
         for one in made:
             subject = of_song.loc[of_song["recording"] == one.recording, "subject"].iloc[0]
             note = f"listener {subject}, {_score(run, one, duration)}"

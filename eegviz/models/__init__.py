@@ -2,7 +2,8 @@
 
 A model module has a pydantic ``Config`` (every knob with its published value or a comment that it is our choice),
 ``PRESETS`` (named settings that tests pin to the papers), ``TASK`` (``"regression"`` or ``"classification"``), ``EEG``
-(the kind of EEG features it takes by default), ``features(config)`` (what else its pictures must hold: band, context),
+(the kind of EEG features it takes by default), where it wants other sound than `AUDIO` an ``AUDIO`` of its own (see
+`default_audio`), ``features(config)`` (what else its pictures must hold: band, context),
 ``for_features(config, eeg)`` (the settings that fit a kind of EEG, or a refusal) and
 ``build(config, in_shape, out_shape) -> torch.nn.Module``. The module that it builds has ``forward`` and either
 ``fit_input`` (or ``fit_view(view, classes)``), ``fit_output`` (statistics of training windows) and ``loss``, or a
@@ -28,6 +29,7 @@ _MODULES = {
     "classifier": "eegviz.models.classifier",
 }
 MODELS = tuple(_MODULES)
+AUDIO = "mel-db"  # the kind of spectrogram that a model draws unless it or its user says otherwise
 
 
 def module(name):
@@ -41,6 +43,15 @@ def module(name):
             f"the model {name} needs {error.name}, which is not installed. Install it with: "
             'python -m pip install "eegviz[train]"'
         ) from error
+
+
+def default_audio(name):
+    """The kind of spectrogram that the model called `name` draws by default: its module's ``AUDIO``, else `AUDIO`.
+
+    >>> default_audio("cnn"), default_audio("gan")
+    ('mel-db', 'mel-80-db')
+    """
+    return getattr(module(name), "AUDIO", AUDIO)
 
 
 def config(name, preset=None, **settings):

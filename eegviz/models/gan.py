@@ -5,8 +5,10 @@ From the page's figure: Euclidean alignment → CSP → generator → mel, with 
 convolution, a bidirectional GRU, upsampling and multi-receptive-field residual blocks; the discriminator is three
 downsampling convolutions and a bidirectional GRU with a head for real or generated and one for the song. NeuroTalk's are
 also the loss weights, AdamW, 8 patterns a class, an embedding of about 16 steps, kernels and dilations; other sizes,
-the least-squares form of the adversarial loss and the squared reconstruction error are our choice. Spectrograms are those
-of every other model here.
+the least-squares form of the adversarial loss and the squared reconstruction error are our choice. Spectrograms are by
+default in NeuroTalk's layout too (``mel-80-db``: 87 frames of 80 bins a second), on the decibel scale of every other
+model. Scores of pictures in different layouts are not comparable: for one table with the other models, and for their
+song classifier, train with ``audio="mel-db"`` (``--audio mel-db``).
 
 ``adversarial=False`` trains the generator alone, the ablation that shows what the discriminator adds. What the two sides
 make of each other is in the run's history: ``reconstruction``, ``adversarial``, ``song``, the discriminator's mean answers
@@ -33,6 +35,7 @@ from eegviz.models.layers import start_at
 from eegviz.models.spatial import SpatialFilters
 
 EEG = "raw"
+AUDIO = "mel-80-db"  # NeuroTalk's layout, see eegviz.features.LAYOUTS; inferred, the page publishes none
 TASK = "regression"
 GROUPS = ("stimulus", "subject")  # the columns whose numbers of values the network is built for
 COLLAPSE = 0.02  # spread below which the generator is called collapsed (our choice)

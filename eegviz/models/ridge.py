@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from eegviz import sides
 from eegviz.errors import DataError, ParameterError
-from eegviz.features import HOP_LENGTH, SR
+from eegviz.features import frame_times
 from eegviz.models import lagged
 
 EEG = "raw"
@@ -92,7 +92,7 @@ class Ridge(nn.Module):
         n_frames, n_bins = out_shape
         sfreq = n_times / (1 + config.tmax)  # to within half a sample at the end
         lags = np.arange(0, config.tmax + 1e-9, config.step)
-        at = sfreq * (np.arange(n_frames)[:, None] * HOP_LENGTH / SR + lags)  # (n_frames, n_lags) samples
+        at = sfreq * (frame_times(n_frames)[:, None] + lags)  # (n_frames, n_lags) samples
         before = np.clip(np.floor(at), 0, n_times - 1)
         width = min(config.width, n_channels)
         for name, values in (
@@ -114,7 +114,7 @@ class Ridge(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """Components at each frame's lags: ``(n, n_times, n_channels)`` → ``(n, n_frames, n_lags * width)``."""
         z = (x - self.mean) @ self.components
-        z = torch.lerp(z[:, self.before], z[:, self.after], self.share)  # between samples: frames are 23.2 ms apart
+        z = torch.lerp(z[:, self.before], z[:, self.after], self.share)  # between samples
         return z.reshape(len(x), self.n_frames, -1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eegviz.errors import ParameterError
-from eegviz.features import HOP_LENGTH, SR
+from eegviz.features import frame_times
 from eegviz.models.attention import Attention, FeedForward, sinusoids
 from eegviz.models.layers import InputScaling, scaling_for, start_at
 
@@ -343,7 +343,7 @@ def frame_errors(net, blocks) -> pd.DataFrame:
     if not n:
         raise ParameterError("errors per frame need one window or more, found none.")
     frames = np.arange(net.n_frames)
-    return pd.DataFrame({"frame": frames, "seconds": frames * HOP_LENGTH / SR} | {k: v / n for k, v in sums.items()})
+    return pd.DataFrame({"frame": frames, "seconds": frame_times(net.n_frames)} | {k: v / n for k, v in sums.items()})
 
 
 def forced_pictures(net, blocks) -> np.ndarray:
