@@ -4,9 +4,7 @@
 still gets its page, with FAILED and the reason on top; then the run as a whole fails (`NotebookFailure`). Each file is
 written through a temporary one beside it, so a page is never half of one.
 
-Notebooks may carry metadata ``{"eegviz": {"store": ["openmiir", "imagery"]}}``: words that name, best first, a data
-set, a condition, or an extra table; the first store with such a word is the notebook's, else the first store given.
-"""
+Notebooks may carry metadata ``{"eegviz": {"store": ["openmiir", "imagery"]}}``: words that name, best first, a XX"""
 
 import io
 import shutil
@@ -106,9 +104,9 @@ def report(
     for path in paths:
         notebook = headless.read_notebook(path)
         declared = headless.declared_parameters(notebook)
-        place, about = _fitting(opened, notebook)
+        places, about = _fitting(opened, notebook)
         own = out / "files" / path.stem
-        values = {"store": str(place), "runs": str(runs), "out": str(own), "seed": seed, "fast": fast}
+        values = {**places, "runs": str(runs), "out": str(own), "seed": seed, "fast": fast}
         values |= settings
         unknown -= set(declared)
         parameters.append({name: value for name, value in values.items() if name in declared})
@@ -310,12 +308,18 @@ def _stores(stores: Sequence[str | Path]) -> list[tuple[Path, dict[str, Any], se
 
 def _fitting(
     stores: list[tuple[Path, dict[str, Any], set[str]]], notebook: "nbformat.NotebookNode"
-) -> tuple[Path, dict[str, Any]]:
-    for word in notebook.metadata.get("eegviz", {}).get("store", []):
-        for place, about, words in stores:
-            if word in words:
-                return place, about
-    return stores[0][:2]
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """The stores of a notebook by parameter, and what the footer says of the first."""
+    wanted = {"store": [], **notebook.metadata.get("eegviz", {})}
+    found = {}
+    for name, words in wanted.items():
+        fits = (one for word in words for one in stores if word in one[2])
+        chosen = next(fits, stores[0] if name == "store" else None)
+        if chosen is not None:
+            found[name] = chosen
+    places = {name: str(place) for name, (place, _, _) in found.items()}
+    titles = dict.fromkeys(about["data_set"] for _, about, _ in found.values())
+    return places, found["store"][1] | {"data_set": "; ".join(titles)}
 
 
 def _of_all(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

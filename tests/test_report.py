@@ -229,6 +229,20 @@ def test_report_passes_only_what_a_notebook_declares_and_picks_its_store(tmp_pat
     assert (out / "files" / "02_second").is_dir()
 
 
+def test_a_notebook_may_ask_for_a_second_store(tiny_store):
+    from eegviz import store
+
+    place = Path(tiny_store.path).resolve()
+    stores = report._stores([tiny_store.path])
+    dataset = store.open(place).manifest["dataset"]
+    wanted = nbformat.v4.new_notebook(metadata={"eegviz": {"store": ["nowhere"], "songs": ["nowhere", dataset]}})
+    places, about = report._fitting(stores, wanted)
+    assert places == {"store": str(place), "songs": str(place)}
+    assert about["data_set"] == "Tiny"
+    wanted.metadata["eegviz"]["songs"] = ["nowhere"]  # none fits: the notebook's own default stays
+    assert report._fitting(stores, wanted)[0] == {"store": str(place)}
+
+
 def test_report_of_a_failing_notebook_is_an_error_with_all_pages_written(tmp_path, tiny_store):
     bad = save(tmp_path, "01_bad", code("raise ValueError('too <loud>')"))
     with pytest.raises(
