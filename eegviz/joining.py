@@ -10,9 +10,10 @@ lies 34 samples before the next second begins. Two ways lead from windows to the
   and the rest is faded with a Hann taper whose sum is divided out. For true windows the result is the continuous
   spectrogram itself.
 
-Pictures are cross-faded **on the scale that the model predicts**, decibels for the decibel kinds: each is an estimate of
-the same picture, and a mean of estimates errs less on the scale on which it was fitted. True windows agree, so for them
-the scale makes no difference.
+Pictures are cross-faded **on the scale that the model predicts**, decibels for the decibel kinds, which is our choice: true
+windows agree, so for them the scale makes no difference, and on predictions of simulated listeners decibels, amplitude
+and power came within .04 dB of one another (the networks' mel error: 15.45, 15.43, 15.42 dB). The sound changed at the
+seams 1.8 to 2.3 times as fast as elsewhere end to end, and 1.0 to 1.1 times cross-faded, at the same mel error.
 
 Functions: `join`, `first_frames`, `cross_fade`. `eegviz.reconstruction` uses them.
 """

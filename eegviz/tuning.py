@@ -4,7 +4,7 @@ The paper chose one value per song by ear, between 40 and 60 dB. On the correct 
 (`eegviz.inversion.Inverted.at`), so "least jarring" can be measured: the value at which the reconstructions of
 **training** clips are as loud as their originals.
 
-Functions: `match_level` (a value per song), `compare_scales` (the published defect, measured).
+Functions: `match_level` (a value per song), `level_range`, `compare_scales` (the published defect, measured).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from eegviz import features, inversion, metrics, reconstruction
 from eegviz.errors import ParameterError
 
 LOW, HIGH = 40.0, 60.0  # dB, the range that the paper listened to
+# The same range for linear pictures; for mel-80 as far below and above its default level as the paper's for mel.
+RANGES = {"mel": (LOW, HIGH), "linear": (LOW, HIGH), "mel-80": (28.0, 48.0)}
 CLIP_S = 5  # seconds
 
 
@@ -36,12 +38,13 @@ def match_level(run, store, *, windows=None, split=None, n_clips=4, seed=0) -> p
     Returns
     -------
     pd.DataFrame
-        stimulus, ref_db (rounded to half a decibel and held in 40-60), unlimited_ref_db, n_clips, peak (largest sample
+        stimulus, ref_db (rounded to half a decibel and held in the kind's `RANGES`), unlimited_ref_db, n_clips, peak (largest sample
         at that level; above 1 it would clip).
     """
     windows = run.windows(store) if windows is None else windows
     split = run.split(windows) if split is None else split
     rng = np.random.default_rng(seed)
+    limits = level_range(windows.settings["audio"])
     rows = []
     for stimulus in np.unique(windows.table["stimulus"].to_numpy(str)[split.train]):
         clips = _training_clips(windows.table, split.train, stimulus)
@@ -58,7 +61,7 @@ def match_level(run, store, *, windows=None, split=None, n_clips=4, seed=0) -> p
         if not changes:
             continue
         free = made_with + float(np.median(changes))
-        ref_db = float(np.clip(round(2 * free) / 2, LOW, HIGH))
+        ref_db = float(np.clip(round(2 * free) / 2, *limits))
         gain = 10 ** ((ref_db - made_with) / 40)
         rows.append(
             {
@@ -76,27 +79,43 @@ def match_level(run, store, *, windows=None, split=None, n_clips=4, seed=0) -> p
     return pd.DataFrame(rows)
 
 
-def compare_scales(pictures, *, ref_db=features.REF_DB, max_db=features.MAX_DB, seed=0):
+def level_range(audio):
+    """Lowest and highest ref_dB that is tuned over, for a kind of spectrogram.
+
+    >>> level_range("mel-db"), level_range("mel-80-db")
+    ((40.0, 60.0), (28.0, 48.0))
+    """
+    features.check_kind(audio)
+    return RANGES[audio.removesuffix("-db")]
+
+
+def compare_scales(pictures, *, audio="mel-db", ref_db=None, max_db=features.MAX_DB, seed=0):
     """Invert true pictures on the correct and on the published scale, and compare the mel of the sounds with them.
 
     Parameters
     ----------
-    pictures : np.ndarray [shape=(n_seconds, 44, 128)]
-        Normalised mel-db pictures.
+    pictures : np.ndarray [shape=(n_seconds, n_frames, n_bins)]
+        Normalised pictures.
+    audio : {"mel-db", "linear-db", "mel-80-db"}
+        Their kind.
+    ref_db : float, optional
+        Their level of 1.0; default that of the kind.
 
     Returns
     -------
     (pd.DataFrame, dict of np.ndarray)
         Per scale: SSI, PSNR (dB) and correlation of the pictures after a round trip through sound; and the sounds.
     """
+    ref_db = features.default_ref_db(audio) if ref_db is None else ref_db
+    level = {"ref_db": ref_db, "max_db": max_db}
     rows, sounds = [], {}
     for scale in inversion.SCALES:
-        sound = inversion.reconstruct(pictures, ref_db=ref_db, max_db=max_db, scale=scale, seed=seed)
-        again = features.spectrogram(sound[: len(pictures) * features.SR].reshape(len(pictures), features.SR))
+        sound = inversion.reconstruct(pictures, audio=audio, scale=scale, seed=seed, **level)
+        again = features.spectrogram(sound.reshape(len(pictures), features.SR), kind=audio.removesuffix("-db"))
         # The published scale has another level altogether: it is given the level that fits best.
         db = features.to_db(again)
-        shift = float(np.median(features.denormalise(pictures, ref_db=ref_db, max_db=max_db) - db))
-        back = features.normalise(db + shift, ref_db=ref_db, max_db=max_db)
+        shift = float(np.median(features.denormalise(pictures, kind=audio, **level) - db))
+        back = features.normalise(db + shift, kind=audio, **level)
         rows.append(
             {
                 "scale": scale,

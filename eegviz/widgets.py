@@ -8,24 +8,22 @@ from IPython.display import Audio
 from eegviz import inversion, plots, tuning
 
 
-def ref_db_tuner(inverted, *, title, start=46.0):
-    """A slider for ref_dB from 40 to 60 dB: the waveform and the player follow at once, because it is only a gain.
+def ref_db_tuner(inverted, *, title, start=46.0, low=tuning.LOW, high=tuning.HIGH):
+    """A slider for ref_dB, from 40 to 60 dB unless told otherwise: the waveform and the player follow at once, because it is only a gain.
 
     Parameters
     ----------
     inverted : Inverted
         From `eegviz.inversion.invert` on the power scale.
     title : str
-    start : float
-        dB at first.
+    start, low, high : float
+        Value at first, and range, in dB; `eegviz.tuning.level_range` has those of other kinds.
 
     Returns
     -------
     ipywidgets.VBox
     """
-    slider = ipywidgets.FloatSlider(
-        start, min=tuning.LOW, max=tuning.HIGH, step=0.5, description="ref dB", continuous_update=False
-    )
+    slider = ipywidgets.FloatSlider(start, min=low, max=high, step=0.5, description="ref dB", continuous_update=False)
     output = ipywidgets.Output()
 
     def follow(change):

@@ -73,6 +73,19 @@ def test_info(tiny_store):
         (("evaluate", "{run}", "--store", "{tmp}"), "is not a store"),
         (("reconstruct", "{run}", "--out", "{tmp}/x.mp4", "--recording", "S01_song21_r2"), ".wav, .flac, .ogg"),
         (("reconstruct", "{run}", "--out", "{tmp}/x.wav"), "either --recording"),
+        (
+            ("reconstruct", "{run}", "--out", "{tmp}/x.wav", "--recording", "S01_song21_r2", "--overlap", "0.95"),
+            "from 0.1 to 0.9 of a window; found 0.95",
+        ),
+        (
+            ("reconstruct", "{run}", "--out", "{tmp}/x.wav", "--recording", "S01_song21_r2", "--sr", "4000"),
+            "from 8000 to 48000; found 4000",
+        ),
+        (
+            ("reconstruct", "{run}", "--out", "{tmp}/x.wav", "--recording", "S01_song21_r2", "--duration", "30"),
+            "no 30 held-out seconds in a row",
+        ),
+        (("train", "{store}", "--out", "{tmp}", "--audio", "mel-64"), "linear-db, mel-80, mel-80-db"),
         (("reconstruct", "{run}", "--out", "{tmp}/x.wav", "--recording", "S77"), "it has S01_song21_r1"),
         (("train", "{store}", "--out", "{store}/manifest.json", "--preset", "fast"), "cannot read or write"),
         (("train", "{store}", "--out", "{tmp}", "--split", "blocked", "--folds"), "For blocked leave out --folds"),

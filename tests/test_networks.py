@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from eegviz import evaluation, fitting, reconstruction, runs, training
+from eegviz import evaluation, features, fitting, models, reconstruction, runs, training
 
 SMALL = {
     "rcnn": {"width": 1, "units": 8},
@@ -40,7 +40,8 @@ def run(request, tiny_store, tmp_path_factory):
 
 def test_it_learns(run):
     assert np.isfinite(run.predictions).all()
-    assert run.predictions.shape[1:] == (44, 128)
+    layout = features.layout(models.default_audio(run.config["model"]["name"]))
+    assert run.predictions.shape[1:] == (layout.n_frames, layout.n_bins)
     assert run.history["validation_loss"].iloc[-1] < run.history["validation_loss"].iloc[0] * 1.1
 
 

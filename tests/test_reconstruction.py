@@ -126,6 +126,13 @@ def test_grid_shows_originals_and_listeners(run, tiny_store):
     assert "http" not in page
 
 
+def test_grid_of_the_demo_pages_clips(run, tiny_store):
+    grid = listening.listeners_grid(run, tiny_store, songs=["song21"], duration=10, overlap=0.5, sr=16_000)
+    page = grid._repr_html_()
+    assert page.count("<audio") == 3
+    assert page.count("10 s, 128 bins") == 3
+
+
 def test_grid_escapes_hostile_text(run):
     sound = np.sin(np.arange(22050) * 0.1).astype(np.float32) * 0.5
     evil = '<script>alert("x")</script>'

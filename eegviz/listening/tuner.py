@@ -50,7 +50,7 @@ def offline_tuner(inverted, pictures, *, title, start=46.0, low=40.0, high=60.0)
         The normalised spectrogram that was inverted.
     title : str
     start, low, high : float
-        Value at first, and range, in dB.
+        Value at first, and range, in dB; `eegviz.tuning.level_range` has those of other kinds.
     """
     loudest = inverted.at(high)
     peak = float(np.abs(loudest).max())
