@@ -163,7 +163,9 @@ def train(
     ] = None,
     split: Annotated[
         str,
-        typer.Option(help="interleaved, random, blocked, repeat, condition, subject, song or subject_song; e.g. random:70/10/20."),
+        typer.Option(
+            help="interleaved, random, blocked, repeat, condition, subject, song or subject_song; e.g. random:70/10/20."
+        ),
     ] = "interleaved",
     preset: Annotated[
         str | None, typer.Option(help="Of the model, such as fast; an unknown one lists the known.")

@@ -133,6 +133,16 @@ def test_grid_of_the_demo_pages_clips(run, tiny_store):
     assert page.count("10 s, 128 bins") == 3
 
 
+def test_grid_of_conditions_has_a_column_a_run_and_one_listener_a_row(run, tiny_store):
+    page = listening.conditions_grid(
+        {"perceived": run, "imagined": run}, tiny_store, songs=["song21"], duration=4
+    )._repr_html_()
+    assert page.count("<audio") == 3
+    assert page.count("listener S01") == 2
+    for word in ("Original", "perceived", "imagined", "SIMULATED EEG", "4 s, 128 bins"):
+        assert word in page
+
+
 def test_grid_escapes_hostile_text(run):
     sound = np.sin(np.arange(22050) * 0.1).astype(np.float32) * 0.5
     evil = '<script>alert("x")</script>'

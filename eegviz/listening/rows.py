@@ -1,11 +1,14 @@
-"""Rows of a grid from a run: the original of a song beside its reconstructions from several listeners."""
+"""Rows of a grid from runs: the original of a song beside its reconstructions, from several listeners or conditions."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from eegviz import reconstruction
-from eegviz.listening.grid import Grid, clip
+from eegviz.errors import ParameterError
+from eegviz.listening.grid import Clip, Grid, clip
 
 
 def listeners_grid(
@@ -40,32 +43,98 @@ def listeners_grid(
     test = windows.table.iloc[split.test]
     songs = sorted(test["stimulus"].unique()) if songs is None else list(songs)
     n_listeners = min(n_listeners, test["subject"].nunique())
-    titles = store.stimuli.set_index("stimulus")["title"]
-    options = {"overlap": overlap, "sr": sr, "windows": windows, "split": split, "store": store}
+    made = reconstruction.reconstruct
+    options = {"duration": duration, "overlap": overlap, "sr": sr, "windows": windows, "split": split, "store": store}
     rows = []
     for song in songs:
-        of_song = test[test["stimulus"] == song]
-        recordings = of_song.drop_duplicates("subject")["recording"].tolist()[:n_listeners]
-        made = [
-            reconstruction.reconstruct(run, r, duration=duration, ref_db=(ref_db or {}).get(song), **options)
-            for r in recordings
-        ]
-        true, rate = reconstruction.original(run, song, start=made[0].start, duration=duration, opened=store, sr=sr)
-        seconds = np.arange(made[0].start, made[0].start + duration)
-        clips = [
-            clip(f"{song}, original", true, rate, windows.picture(song, seconds), note=f"from second {seconds[0]}")
-        ]
-        for one in made:
-            subject = of_song.loc[of_song["recording"] == one.recording, "subject"].iloc[0]
-            note = f"listener {subject}, {_score(run, one, duration)}"
-            name = f"{song}, reconstruction from {subject}"
-            clips.append(clip(name, one.sound, one.sr, one.pictures, reference=true, note=note))
-        clips += [None] * (1 + n_listeners - len(clips))
-        rows.append((f"{song} {titles.get(song, '')}".strip(), tuple(clips)))
+        of_song = test[test["stimulus"] == song].drop_duplicates("subject").head(n_listeners)
+        drawn = [made(run, r, ref_db=(ref_db or {}).get(song), **options) for r in of_song["recording"]]
+        clips = [_original(run, store, windows, drawn[0], duration, sr)]
+        clips += [_drawn(run, one, clips[0], who, duration) for one, who in zip(drawn, of_song["subject"], strict=True)]
+        clips = [one.clip for one in clips] + [None] * (n_listeners - len(drawn))
+        rows.append((_title(store, song), tuple(clips)))
     columns = ("Original", *(f"Listener {i + 1}" for i in range(n_listeners)))
-    simulated = "SIMULATED EEG; " if store.manifest["simulated"] else ""
-    caption = f"{simulated}{duration} s of test seconds, split {split.spec}: {split.label}"
-    return Grid(columns, tuple(rows), caption)
+    return Grid(
+        columns, tuple(rows), f"{_simulated(store)}{duration} s of test seconds, split {split.spec}: {split.label}"
+    )
+
+
+def conditions_grid(found, store, *, songs=None, duration=10, overlap=0.5, sr=16000):
+    """A grid as on the demo page of imagined music: a row a song, the original, and one listener under each condition.
+
+    Parameters
+    ----------
+    found : dict of str to Run
+        Runs by the name of their column, such as ``{"perceived": …, "imagined": …}``.
+    store : Store
+    songs : sequence of str, optional
+        Stimuli; default those in the test side of all runs.
+    duration : int
+        Seconds of each clip.
+    overlap, sr
+        See `eegviz.reconstruction.reconstruct`; the defaults are the demo page's clips.
+
+    Returns
+    -------
+    Grid
+
+    Raises
+    ------
+    ParameterError
+        No song and listener is in the test side of all runs.
+    """
+    windows = {name: run.windows(store) for name, run in found.items()}
+    splits = {name: run.split(windows[name]) for name, run in found.items()}
+    tests = {name: windows[name].table.iloc[splits[name].test] for name in found}
+    shared = set.intersection(*(set(zip(t["stimulus"], t["subject"], strict=True)) for t in tests.values()))
+    if not shared:
+        raise ParameterError("no listener and song is in the test side of all runs; give runs of one store and split.")
+    rows = []
+    for song in sorted({song for song, _ in shared}) if songs is None else songs:
+        who = min(subject for own, subject in shared if own == song)
+        clips, start = [], None
+        for name, run in found.items():
+            mine = tests[name][(tests[name]["stimulus"] == song) & (tests[name]["subject"] == who)]
+            one = reconstruction.reconstruct(
+                run, mine["recording"].iloc[0], start=start, duration=duration, overlap=overlap, sr=sr,
+                windows=windows[name], split=splits[name], store=store,
+            )  # fmt: skip
+            start = one.start
+            clips = clips or [_original(run, store, windows[name], one, duration, sr)]
+            clips.append(_drawn(run, one, clips[0], who, duration))
+        rows.append((_title(store, song), tuple(one.clip for one in clips)))
+    specs = ", ".join(dict.fromkeys(f"{name}: split {split.spec}" for name, split in splits.items()))
+    caption = f"{_simulated(store)}{duration} s of test seconds, windows overlapping by {overlap:.0%}; {specs}"
+    return Grid(("Original", *found), tuple(rows), caption)
+
+
+@dataclass(frozen=True)
+class _Cell:
+    clip: Clip
+    sound: np.ndarray
+
+
+def _original(run, store, windows, drawn, duration, sr):
+    """The true sound and pictures of the seconds of a reconstruction."""
+    song, start = drawn.stimulus, drawn.start
+    true, rate = reconstruction.original(run, song, start=start, duration=duration, opened=store, sr=sr)
+    pictures = windows.picture(song, np.arange(start, start + duration))
+    return _Cell(clip(f"{song}, original", true, rate, pictures, note=f"from second {start}"), true)
+
+
+def _drawn(run, drawn, original, who, duration):
+    note = f"listener {who}, {_score(run, drawn, duration)}"
+    name = f"{drawn.stimulus}, reconstruction from {who}"
+    return _Cell(clip(name, drawn.sound, drawn.sr, drawn.pictures, reference=original.sound, note=note), drawn.sound)
+
+
+def _title(store, song):
+    titles = store.stimuli.set_index("stimulus")["title"]
+    return f"{song} {titles.get(song, '')}".strip()
+
+
+def _simulated(store):
+    return "SIMULATED EEG; " if store.manifest["simulated"] else ""
 
 
 def _score(run, made, duration):
