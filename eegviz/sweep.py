@@ -302,8 +302,7 @@ def describe(made: pd.DataFrame) -> str:
         shown.insert(at, "95 % interval", interval)
     if "cosine song mean" in made:
         shown["song mean's"] = made["cosine song mean"].map(_number)
-    if "verdict" in made:
-        shown["verdict"] = made["verdict"].fillna("not done")
+    shown["verdict"] = made["verdict"].fillna("not done") if "verdict" in made else "not done"
     lines.append(shown.to_string(index=False, max_colwidth=None))
     if "simulated" in made and made["simulated"].eq(True).any():
         lines.append("Simulated data.")
@@ -367,7 +366,8 @@ def _task(base, given, where):
             continue
         kinds = _OPTIONS[name]
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            expected = " or ".join(dict.fromkeys(_KINDS[kind] for kind in kinds if (kind, float) != (int, float)))
+            words = [_KINDS[kind] for kind in kinds if not (kind is int and float in kinds)]
+            expected = " or ".join(words)
             raise ParameterError(f"{where}: {key} expects {expected}; found {value!r}.")
         if name in ("seed", "split_seed") and value < 0:
             raise ParameterError(f"{where}: {key} expects a whole number, 0 or more; found {value!r}.")
