@@ -25,6 +25,7 @@ from pathlib import Path
 from eegviz.errors import DataError, EegvizError, MissingDependencyError, ParameterError
 
 POLL = 0.5  # seconds between looks at jobs that cannot be waited for (submitit)
+DASK_TIMEOUT = "10s"  # for the first answer of a scheduler
 NAMES = ("serial", "local:N", "dask:ADDRESS", "slurm")
 # what training and scoring import, also late (an optimiser brings torch._dynamo): once, in the process that others are forked
 # from, where the system has that
@@ -326,7 +327,7 @@ def _dask(address):
     except ModuleNotFoundError:
         raise _missing("dask", "distributed") from None
     try:
-        client = Client(address, timeout="10s", set_as_default=False)
+        client = Client(address, timeout=DASK_TIMEOUT, set_as_default=False)
     except (OSError, ValueError) as error:
         raise DataError(
             f"no Dask scheduler answers at {address} ({' '.join(str(error).split())[:200]}). Start one with `dask scheduler`, "

@@ -1,6 +1,7 @@
 """Calls on executors: answers, failures that are answers, workers that die, executors by name."""
 
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
@@ -65,14 +66,18 @@ def test_what_is_raised_in_a_process_is_raised_here():
 
 
 def test_an_interrupt_ends_what_runs_and_cancels_the_rest():
-    import time
+    start, submitted = time.monotonic(), []
 
-    start = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), executors.Processes(1) as executor:
-        running, waiting = executor.submit(time.sleep, 60), executor.submit(time.sleep, 60)
-        while not executor._alive:
-            time.sleep(0.01)
-        raise KeyboardInterrupt
+    def interrupted():
+        with executors.Processes(1) as executor:
+            submitted.extend(executor.submit(time.sleep, 60) for _ in range(2))
+            while not executor._alive:
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    running, waiting = submitted
     assert waiting.cancelled()
     with pytest.raises(executors.WorkerLostError, match="SIGTERM"):
         running.result()
@@ -92,6 +97,29 @@ def test_submitits_executor_is_one(tmp_path):
         executors.submitit_executor(tmp_path, {"speed": 9}, cluster="local")
     with pytest.raises(ParameterError, match='slurm: Parameter "timeout_min" expected type'):
         executors.submitit_executor(tmp_path, {"timeout_min": "long"}, cluster="local")
+
+
+def test_dasks_executor_is_one_and_a_killed_workers_call_is_made_again(cluster, tmp_path):
+    calls = [(x, tmp_path / "killed") for x in range(6)]
+    with executors.named(f"dask:{cluster.scheduler_address}", folder=tmp_path) as made:
+        assert sorted(executors.outcomes(workers.square_or_die_once, calls, executor=made)) == SQUARES
+    assert (tmp_path / "killed").exists()
+
+
+def test_a_dask_call_that_always_kills_its_worker_fails_alone(cluster, tmp_path):
+    calls = [(x,) for x in range(6)]
+    with executors.named(f"dask:{cluster.scheduler_address}", folder=tmp_path) as made:
+        answers = dict(executors.outcomes(workers.square_or_always_die, calls, executor=made, retries=0))
+    assert "its worker was lost 1 time (KilledWorker" in answers.pop(3).message
+    assert sorted(answers.items()) == [pair for pair in SQUARES if pair[0] != 3]
+
+
+def test_nobody_at_the_address_is_one_message(tmp_path, monkeypatch):
+    monkeypatch.setattr(executors, "DASK_TIMEOUT", "0.3s")
+    for address in ("tcp://127.0.0.1:9", "nonsense://x", "127.0.0.1"):
+        wanted = f"no Dask scheduler answers at {address} .*dask scheduler"
+        with pytest.raises(DataError, match=wanted), executors.named(f"dask:{address}", folder=tmp_path):
+            pass
 
 
 @pytest.mark.slow

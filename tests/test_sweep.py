@@ -14,9 +14,9 @@ from tests import workers
 from tests.conftest import make_tiny_store
 
 CNN = {"model": "cnn", "preset": "fast", "settings": {"width": 1, "epochs": 1}}
-SIX = sweep.expand(
+FEW = sweep.expand(
     {"model": "ridge", "split": "repeat", "tmax": 12},
-    {"settings.width": [1, 2], "seed": [0, 1]},
+    {"settings.width": [1], "seed": [0, 1]},
     [CNN, {"model": "classifier", "preset": "fast", "settings": {"width": 1, "epochs": 1}}],
 )
 SAME = (
@@ -39,7 +39,7 @@ def small(tmp_path_factory):
 @pytest.fixture(scope="module")
 def serial(small, tmp_path_factory):
     out = tmp_path_factory.mktemp("serial")
-    return out, sweep.run(small, SIX, out=out)
+    return out, sweep.run(small, FEW, out=out)
 
 
 def content(out):
@@ -153,11 +153,11 @@ def test_a_mistake_in_the_last_task_fails_before_the_first(last, message, small,
 
 def test_the_table_has_a_row_a_run_in_the_order_of_the_tasks(serial):
     out, table = serial
-    assert table["model"].tolist() == ["ridge"] * 4 + ["cnn", "classifier"]
-    assert table["settings"].tolist() == ["width=1"] * 2 + ["width=2"] * 2 + ["epochs=1, width=1"] * 2
-    assert table["seed"].tolist() == [0, 1, 0, 1, 0, 0]
+    assert table["model"].tolist() == ["ridge", "ridge", "cnn", "classifier"]
+    assert table["settings"].tolist() == ["width=1"] * 2 + ["epochs=1, width=1"] * 2
+    assert table["seed"].tolist() == [0, 1, 0, 0]
     assert (table["error"] == "").all()
-    row = table.iloc[4]
+    row = table.iloc[2]
     run = runs.open(out / row["run"])
     metrics = {metric["metric"]: metric for metric in run.metrics["metrics"]}
     for name in ("retrieval", "song accuracy", "cosine"):
@@ -170,7 +170,7 @@ def test_the_table_has_a_row_a_run_in_the_order_of_the_tasks(serial):
     assert (row["retrieval chance"], row["song accuracy chance"]) == (0.5, 0.5)
     assert (row["n_test"], row["verdict"], row["epochs"]) == (run.metrics["split"]["n_test"], run.metrics["verdict"], 1)
     assert row["parameters"] == run.provenance["n_parameters"]
-    assert table.iloc[5]["accuracy"] == runs.open(out / table.iloc[5]["run"]).metrics["metrics"][0]["score"]
+    assert table.iloc[3]["accuracy"] == runs.open(out / table.iloc[3]["run"]).metrics["metrics"][0]["score"]
     kept = pd.read_csv(out / "sweep.csv", keep_default_na=False)
     assert kept["run"].tolist() == table["run"].tolist()
 
@@ -198,7 +198,7 @@ def test_the_printed_table_says_once_what_all_share(serial):
 def test_what_is_done_is_skipped_and_the_same_run_is_one(small, serial, monkeypatch):
     out, table = serial
     monkeypatch.setattr(training, "train", lambda *a, **k: pytest.fail("trained again"))
-    again = sweep.run(small, [*SIX, SIX[0], {**SIX[1], "settings": {"width": 1}}], out=out)
+    again = sweep.run(small, [*FEW, FEW[0], {**FEW[1], "settings": {"width": 1}}], out=out)
     pd.testing.assert_frame_equal(again, table)
 
 
@@ -206,7 +206,7 @@ def test_two_processes_and_a_killed_one_give_the_same_bytes(small, serial, tmp_p
     monkeypatch.setattr(sweep, "_work", workers.work_or_die_once)
     with executors.Processes(2) as executor:
         executor.threads = 1
-        table = sweep.run(small, SIX, out=tmp_path, executor=executor)
+        table = sweep.run(small, FEW, out=tmp_path, executor=executor)
     assert (tmp_path / "killed").exists()
     assert_same(tmp_path, table, serial)
 
@@ -294,36 +294,15 @@ def test_by_command_line(small, tmp_path):
     found = eegviz("sweep", file, "--out", out, code=2)
     assert found.stderr.startswith("eegviz: 1 of 3 tasks could not be done:\n")
     assert "not done" in found.stdout
-    for arguments, message in (
-        (("--executor", "local:many"), "known are serial, local:N, dask:ADDRESS, slurm"),
-        (("--store", tmp_path / "nothing"), "is not a store"),
-    ):
-        assert message in eegviz("sweep", file, "--out", out, *arguments, code=2).stderr
     file.write_text("grid: {seed: [1]}")
     assert "no store: name one in the file" in eegviz("sweep", file, "--out", out, code=2).stderr
-    assert "cannot read or write" in eegviz("sweep", tmp_path / "no.yaml", "--out", out, code=2).stderr
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    """Two workers of a Dask scheduler on this machine, one thread each; no dashboard."""
-    import dask
-    from distributed import LocalCluster
-
-    quick = {"distributed.worker.daemon": False}
-    with (
-        dask.config.set(quick),
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, silence_logs="CRITICAL", scheduler_kwargs={"dashboard": False}
-        ) as made,
-    ):
-        yield made
-
-
+@pytest.mark.slow
 def test_dask_with_a_killed_worker_gives_the_same_bytes(small, serial, tmp_path, monkeypatch, cluster):
     monkeypatch.setattr(sweep, "_work", workers.work_or_die_once)
     with executors.named(f"dask:{cluster.scheduler_address}", folder=tmp_path) as executor:
-        table = sweep.run(small, SIX, out=tmp_path, executor=executor)
+        table = sweep.run(small, FEW, out=tmp_path, executor=executor)
     assert (tmp_path / "killed").exists()
     assert_same(tmp_path, table, serial)
 
@@ -365,4 +344,4 @@ def test_fifty_tasks_with_a_killed_worker_are_fifty_runs_with_the_same_bytes(
 @pytest.mark.slow
 def test_jobs_of_submitit_give_the_same_bytes(small, serial, tmp_path):
     executor = executors.submitit_executor(tmp_path, {"timeout_min": 10}, cluster="local")
-    assert_same(tmp_path, sweep.run(small, SIX, out=tmp_path, executor=executor), serial)
+    assert_same(tmp_path, sweep.run(small, FEW, out=tmp_path, executor=executor), serial)
