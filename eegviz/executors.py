@@ -25,8 +25,11 @@ from pathlib import Path
 from eegviz.errors import DataError, EegvizError, MissingDependencyError, ParameterError
 
 POLL = 0.5  # seconds between looks at jobs that cannot be waited for (submitit)
+DASK_TIMEOUT = "10s"  # for the first answer of a scheduler
 NAMES = ("serial", "local:N", "dask:ADDRESS", "slurm")
-_PRELOAD = "eegviz.sweep"  # what every call imports, imported once where processes can be forked from a clean one
+# what training and scoring import, also late (an optimiser brings torch._dynamo): once, in the process that others are forked
+# from, where the system has that
+_PRELOAD = ("eegviz.sweep", "accelerate", "librosa.filters", "soundfile", "safetensors.torch", "torch._dynamo")
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Processes(ThreadPoolExecutor):
         forkserver = "forkserver" in multiprocessing.get_all_start_methods()
         self._context = multiprocessing.get_context("forkserver" if forkserver else "spawn")
         if forkserver:
-            self._context.set_forkserver_preload([_PRELOAD])
+            self._context.set_forkserver_preload(list(_PRELOAD))
         self._alive, self._lock = set(), threading.Lock()
 
     def submit(self, function, /, *args, **kwargs):
@@ -324,7 +327,7 @@ def _dask(address):
     except ModuleNotFoundError:
         raise _missing("dask", "distributed") from None
     try:
-        client = Client(address, timeout="10s", set_as_default=False)
+        client = Client(address, timeout=DASK_TIMEOUT, set_as_default=False)
     except (OSError, ValueError) as error:
         raise DataError(
             f"no Dask scheduler answers at {address} ({' '.join(str(error).split())[:200]}). Start one with `dask scheduler`, "

@@ -210,6 +210,8 @@ def run(store: stores.Store, tasks, *, out, executor=None, retries=2, progress=T
     out.mkdir(parents=True, exist_ok=True)
     errors = {}
     todo = [name for name in wanted if not _is_done(out / name)]
+    for name in wanted:
+        (out / f"{name}.error.txt").unlink(missing_ok=True)  # of an earlier attempt
     threads = getattr(executor, "threads", None)
     shared = executor is not None
     calls = [(str(store.path.resolve()), wanted[name], str(out), device, shared, threads) for name in todo]
@@ -283,21 +285,24 @@ def describe(made: pd.DataFrame) -> str:
     if shared:
         lines.append("all: " + ", ".join(f"{c} {made[c].iloc[0]}" for c in shared if made[c].iloc[0] != ""))
     shown = made[["run", *[c for c in asked if c not in shared]]].copy()
-    for metric in ("retrieval", "accuracy", "song accuracy", "cosine"):
-        if metric not in made or made[metric].isna().all():
-            continue
-        shown[metric] = made[metric].map(_number)
-        if metric in ("retrieval", "accuracy"):
-            ends = zip(made[f"{metric} low"], made[f"{metric} high"], strict=True)
-            shown["95 % interval"] = ["n/a" if pd.isna(low) else f"{low:.3f}–{high:.3f}" for low, high in ends]
-        if f"{metric} chance" in made:
-            shown["chance" if metric != "song accuracy" else "its chance"] = made[f"{metric} chance"].map(_number)
-        if metric in ("retrieval", "accuracy"):
-            shown["p"] = [p_value(None if pd.isna(p) else p) for p in made[f"{metric} p"]]
-        if metric == "cosine":
-            shown["song mean's"] = made["cosine song mean"].map(_number)
-    if "verdict" in made:
-        shown["verdict"] = made["verdict"].fillna("not done")
+    primary = [metric for metric in ("retrieval", "accuracy") if metric in made]  # a row has one of them
+    shown = shown.join(made[[*primary, *(m for m in ("song accuracy", "cosine") if m in made)]].map(_number))
+    if primary:
+        one = {
+            key: made[f"{primary[0]} {key}"].combine_first(made.get(f"{primary[-1]} {key}"))
+            for key in ("low", "high", "chance", "p")
+        }
+        interval = [
+            "n/a" if pd.isna(low) else f"{low:.3f}–{high:.3f}"
+            for low, high in zip(one["low"], one["high"], strict=True)
+        ]
+        at = 1 + list(shown.columns).index(primary[-1])
+        shown.insert(at, "p", [p_value(None if pd.isna(p) else p) for p in one["p"]])
+        shown.insert(at, "chance", one["chance"].map(_number))
+        shown.insert(at, "95 % interval", interval)
+    if "cosine song mean" in made:
+        shown["song mean's"] = made["cosine song mean"].map(_number)
+    shown["verdict"] = made["verdict"].fillna("not done") if "verdict" in made else "not done"
     lines.append(shown.to_string(index=False, max_colwidth=None))
     if "simulated" in made and made["simulated"].eq(True).any():
         lines.append("Simulated data.")
@@ -361,7 +366,8 @@ def _task(base, given, where):
             continue
         kinds = _OPTIONS[name]
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            expected = " or ".join(dict.fromkeys(_KINDS[kind] for kind in kinds if (kind, float) != (int, float)))
+            words = [_KINDS[kind] for kind in kinds if not (kind is int and float in kinds)]
+            expected = " or ".join(words)
             raise ParameterError(f"{where}: {key} expects {expected}; found {value!r}.")
         if name in ("seed", "split_seed") and value < 0:
             raise ParameterError(f"{where}: {key} expects a whole number, 0 or more; found {value!r}.")

@@ -128,3 +128,17 @@ def test_l2_adds_the_kernels_squares():
     squares = sum((p**2).sum().item() for n, p in plain.named_parameters() if p.ndim > 1)
     zeros = torch.zeros(2, 4, 4)
     assert (heavy.loss(zeros, zeros) - plain.loss(zeros, zeros)).item() == pytest.approx(0.5 * squares, rel=1e-4)
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_convolution_as_narrow_as_its_kernel_is_whole_under_bf16(width):
+    """Memory that nobody wrote would show: it is filled with NaN before."""
+    layer = SameConv2d(1, 4, 4, stride=2).to(memory_format=torch.channels_last)
+    x = torch.randn(16, 1, 32, width, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        exact = layer(x)
+        for _ in range(3):
+            junk = [torch.full((size,), float("nan")) for size in (100, 1000, 10_000) for _ in range(40)]
+            del junk
+            with torch.autocast("cpu", torch.bfloat16):
+                assert torch.allclose(layer(x).float(), exact, atol=0.05)

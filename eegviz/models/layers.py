@@ -15,6 +15,10 @@ class SameConv2d(nn.Conv2d):
 
     The published layers use 4 × 4 kernels, for which "same" pads one more at the end than at the beginning; PyTorch
     offers that only for stride 1.
+
+    One input channel whose padded width is the kernel's own is computed in float32 also under bf16: on processors with
+    AMX, oneDNN (of PyTorch 2.13) then leaves memory that nobody wrote in the output. It concerns recordings of one or two
+    channels, and models of width 1.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -24,7 +28,11 @@ class SameConv2d(nn.Conv2d):
         ):
             total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
             pads += [total // 2, total - total // 2]
-        return super().forward(F.pad(x, pads))
+        x = F.pad(x, pads)
+        if self.in_channels == 1 and x.shape[-1] == self.kernel_size[1]:
+            with torch.autocast(x.device.type, enabled=False):
+                return super().forward(x.float())
+        return super().forward(x)
 
 
 class InputScaling(nn.Module):
