@@ -8,13 +8,12 @@ Functions: `run`, `full_size_notice`.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 
-from eegviz import chorales, recipes, report
+from eegviz import chorales, executors, recipes, report
 
 SONGS, MELODIES = "store", "melodies"  # folders of the two stores
 # What a worker trains in one go, longest first. Linear spectrograms are eight times larger than mel ones: both are one
@@ -84,21 +83,15 @@ def run(out, *, full=False, seed=0, jobs=2) -> Path:
     """
     out = Path(out)
     jobs = max(1, jobs)
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # read by glibc when a process starts: memory is what Binder lacks
     _say(1, "simulating music and EEG, making features", f"{out / SONGS}, {out / MELODIES}")
-    with _fresh_processes(jobs) as pool:
+    with executors.Processes(jobs) as pool:
         _all([pool.submit(_simulate, out, name, seed=seed, full=full) for name in (SONGS, MELODIES)])
         count = sum(len(names) for _, names in _TASKS)
         _say(2, f"training {count} models and the linear decoders beside them", out / "runs")
-        options = {"out": out / "runs", "fast": not full, "seed": seed, "threads": threads}
-        tasks = [pool.submit(_train, out / store, names, **options) for store, names in _TASKS]
-        try:
-            _all(tasks)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        options = {"out": out / "runs", "fast": not full, "seed": seed, "threads": pool.threads}
+        _all([pool.submit(_train, out / store, names, **options) for store, names in _TASKS])
     _say(3, "running the notebooks", out)
     stores = [out / SONGS, out / MELODIES]
     return report.report(None, stores, out=out, runs=out / "runs", fast=not full, seed=seed, jobs=jobs)
@@ -108,15 +101,6 @@ def _all(tasks):
     """Wait for tasks; the first that failed says so at once."""
     for task in as_completed(tasks):
         task.result()
-
-
-def _fresh_processes(jobs):
-    """Workers that are replaced after every task, whose memory is gone with them; what all of them import is imported once."""
-    forkserver = "forkserver" in multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if forkserver else "spawn")
-    if forkserver:
-        context.set_forkserver_preload(["eegviz.evaluation"])
-    return ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1)
 
 
 def _say(step, what, where):
