@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eegviz import reconstruction
+from eegviz import features, inversion, reconstruction
 from eegviz.errors import ParameterError
 from eegviz.listening.grid import Clip, Grid, clip
 
@@ -106,6 +106,15 @@ def conditions_grid(found, store, *, songs=None, duration=10, overlap=0.5, sr=16
     specs = ", ".join(dict.fromkeys(f"{name}: split {split.spec}" for name, split in splits.items()))
     caption = f"{_simulated(store)}{duration} s of test seconds, windows overlapping by {overlap:.0%}; {specs}"
     return Grid(("Original", *found), tuple(rows), caption)
+
+
+def picture_clip(title, picture, windows, *, note="", seed=0):
+    """A `Clip` of one normalised spectrogram ``(n_frames, n_bins)`` of the windows' kind, through their sound step."""
+    settings = windows.settings
+    level = float(np.mean(list(settings["ref_db"].values())))
+    picture = np.asarray(picture)[None]
+    sound = inversion.reconstruct(picture, audio=settings["audio"], ref_db=level, max_db=settings["max_db"], seed=seed)
+    return clip(title, sound, features.SR, picture, note=note)
 
 
 @dataclass(frozen=True)
