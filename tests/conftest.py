@@ -72,19 +72,10 @@ def shared_data():
 @pytest.fixture(scope="session")
 def cluster():
     """Two workers of a Dask scheduler on this machine, one thread each; no dashboard."""
-    import dask
     from distributed import LocalCluster
 
-    quick = {"distributed.worker.daemon": False}
-    with (
-        dask.config.set(quick),
-        LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address=None,
-            silence_logs="CRITICAL",
-            scheduler_kwargs={"dashboard": False},
-        ) as made,
-    ):
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs="CRITICAL",
+        scheduler_kwargs={"dashboard": False},
+    ) as made:  # fmt: skip
         yield made

@@ -21,7 +21,7 @@ HEAVY = (
     "sklearn",
     "IPython",
 )
-COMMANDS = ("demo", "ingest", "info", "train", "evaluate", "reconstruct", "report")
+COMMANDS = ("demo", "ingest", "info", "train", "sweep", "evaluate", "reconstruct", "report")
 
 # Modules that never need torch, in the order of the layers.
 WITHOUT_TORCH = (

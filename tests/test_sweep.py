@@ -307,38 +307,33 @@ def test_dask_with_a_killed_worker_gives_the_same_bytes(small, serial, tmp_path,
     assert_same(tmp_path, table, serial)
 
 
+FIFTY = sweep.expand(
+    {"split": "repeat"},
+    [
+        {"model": ["ridge"], "settings.width": [1, 2, 3, 4], "seed": [0, 1], "tmax": [8, 9, 10, 11, 12]},
+        {"model": ["cnn"], "preset": ["fast"], "settings.width": [1], "settings.epochs": [2], "seed": list(range(10))},
+    ],
+)
+
+
+@pytest.fixture(scope="module")
+def fifty(small, tmp_path_factory):
+    out = tmp_path_factory.mktemp("fifty")
+    return out, sweep.run(small, FIFTY, out=out)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["processes", "dask"])
 def test_fifty_tasks_with_a_killed_worker_are_fifty_runs_with_the_same_bytes(
-    where, request, small, tmp_path, monkeypatch
+    where, request, small, fifty, tmp_path, monkeypatch
 ):
-    tasks = sweep.expand(
-        {"split": "repeat"},
-        [
-            {"model": ["ridge"], "settings.width": [1, 2, 3, 4], "seed": [0, 1], "tmax": [8, 9, 10, 11, 12]},
-            {
-                "model": ["cnn"],
-                "preset": ["fast"],
-                "settings.width": [1],
-                "settings.epochs": [2],
-                "seed": list(range(10)),
-            },
-        ],
-    )
-    assert len(tasks) == 50
-    expected = sweep.run(small, tasks, out=tmp_path / "serial")
-    out = tmp_path / where
-    out.mkdir()
     monkeypatch.setattr(sweep, "_work", workers.work_killed_while_it_trains)
-    if where == "processes":
-        name = "local:2"
-    else:
-        name = f"dask:{request.getfixturevalue('cluster').scheduler_address}"
-    with executors.named(name, folder=out) as executor:
-        table = sweep.run(small, tasks, out=out, executor=executor)
-    assert (out / "killed").exists()
-    assert (table["error"] == "").sum() == 50
-    assert_same(out, table, (tmp_path / "serial", expected))
+    name = "local:2" if where == "processes" else f"dask:{request.getfixturevalue('cluster').scheduler_address}"
+    with executors.named(name, folder=tmp_path) as executor:
+        table = sweep.run(small, FIFTY, out=tmp_path, executor=executor)
+    assert (tmp_path / "killed").exists()
+    assert (len(table), (table["error"] == "").sum()) == (50, 50)
+    assert_same(tmp_path, table, fifty)
 
 
 @pytest.mark.slow
