@@ -45,7 +45,7 @@ def evaluate(run: runs.Run, *, store=None, windows=None, force=False):
     dict
         What ``metrics.json`` holds: ``verdict`` (one of three sentences), ``reasons``, ``split``, ``metrics`` (a row each:
         metric, score, low, high, unit, n, chance, p, p_unit, baselines, oracle, beside, controls, definition, note),
-        ``controls`` and ``shifts`` (the primary score under each), ``audit``, ``simulated``, ``predictions`` (the SHA-256
+        ``controls`` and ``shifts`` (the primary score under each), ``spread`` (`eegviz.scoring.spread`), ``audit``, ``simulated``, ``predictions`` (the SHA-256
         of the file that was scored: what changed since is scored again).
 
     Raises
@@ -113,6 +113,7 @@ def evaluate(run: runs.Run, *, store=None, windows=None, force=False):
         "metrics": scored.rows,
         "controls": scored.controls,
         "shifts": scored.shifts,
+        "spread": scored.spread,
         "n_beside": int(job.beside.sum()),
         "no_linear_decoder": why,
         "audit": audit.audit(windows.table, split).to_dict(),
@@ -237,6 +238,7 @@ def pool(folds, *, store=None) -> dict:
     decided = verdicts.decide(rows[0], shown, shifts=shifts, can_separate=split["can_separate"], label=split["label"])
     return results[0] | {
         "run": [f.path.name for f in folds], "split": split, "metrics": rows, "controls": shown, "shifts": shifts,
+        "spread": _mean_of([{"spread": result.get("spread")} for result in results], weights).get("spread"),
         "n_beside": sum(result["n_beside"] for result in results),
         "verdict": decided["sentence"], "reasons": decided["reasons"],
     }  # fmt: skip

@@ -3,7 +3,8 @@
 The run's predictions, the answers without EEG, the oracle, the fingerprint and the same weights with other EEG go through
 the same metrics, song by song, so that memory holds the pictures of one song.
 
-Functions: `score_regressor`, `score_classifier`, `own_scores` (of a `Job`), `retrieval` (which second, for a table).
+Functions: `score_regressor`, `score_classifier`, `own_scores` (of a `Job`), `retrieval` (which second, for a table),
+`spread` (how much predictions vary).
 Class: `WhichSecond` (its scores for any pairing of predictions and seconds).
 """
 
@@ -80,12 +81,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Scored:
-    """Rows of the verdict table, columns of the windows, and the primary score under each control and shift."""
+    """Rows of the verdict table, columns of the windows, and the primary score under each control and shift.
+
+    ``spread`` is that of `spread`; None for names of songs.
+    """
 
     rows: list
     columns: dict
     controls: list
     shifts: list
+    spread: float | None = None
 
 
 def score_regressor(job: Job) -> Scored:
@@ -116,7 +121,40 @@ def score_regressor(job: Job) -> Scored:
     shown = [
         scorecard.control(name, values.get(name, "retrieval"), table, notes.get(name, "")) for name in controls.CONTROLS
     ]
-    return Scored(rows, columns, shown, [] if which is None else which.shifts(table))
+    varied = spread(job.prediction, job.target, len(table))
+    return Scored(rows, columns, shown, [] if which is None else which.shifts(table), varied)
+
+
+def spread(prediction, target, n) -> float | None:
+    """How much predictions vary from window to window, as a share of the true pictures.
+
+    The standard deviation over the windows, averaged over the cells of the picture; 0: one answer for all windows.
+
+    Parameters
+    ----------
+    prediction, target : callable
+        Positions of windows → pictures, float.
+    n : int
+        Windows.
+
+    Returns
+    -------
+    float or None
+        None where the true pictures do not vary.
+    """
+    own, true = _deviation(prediction, n), _deviation(target, n)
+    return float(own / true) if true > 0 else None
+
+
+def _deviation(pictures, n):
+    """Mean over the cells of the standard deviation over `n` pictures, read in blocks (Chan, Golub & LeVeque 1983)."""
+    mean = squares = 0.0
+    for start in range(0, n, sides.BLOCK):
+        block = pictures(np.arange(start, min(start + sides.BLOCK, n))).astype(float)
+        here, moved = len(block), block.mean(0) - mean
+        squares = squares + ((block - block.mean(0)) ** 2).sum(0) + moved**2 * (start * here / (start + here))
+        mean = mean + moved * (here / (start + here))
+    return np.sqrt(squares / n).mean()
 
 
 def own_scores(job: Job) -> dict:

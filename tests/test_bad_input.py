@@ -76,6 +76,9 @@ def test_constant_predictions(run, tmp_path):
     assert "VERDICT: No evidence that the EEG contributed" in printed
     assert "[ ] permutation p = 1.000" in printed
     assert "interval [0.500, 0.500] over 3 listeners (few: covers about 76 %); chance" in printed
+    assert (
+        "collapsed: the predictions vary 0 % as much from window to window as the true pictures (below 2 %)" in printed
+    )
 
 
 def test_predictions_of_nan(run, tmp_path):

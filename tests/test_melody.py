@@ -255,6 +255,7 @@ def test_a_row_for_each_listener_and_melody_beside_chance_and_ceiling(table, run
     assert (table["raw_pitch_ceiling"] > 0.95).all()
 
 
+@pytest.mark.slow
 def test_true_pictures_score_as_the_ceiling(run, monkeypatch):
     """A run that predicts the truth has the tune."""
     from eegviz import reconstruction

@@ -318,3 +318,22 @@ def test_the_number_of_threads_changes_nothing(run, scored, monkeypatch):
 def test_controls_are_all_named(scored):
     assert [control["name"] for control in scored.controls] == list(controls.CONTROLS)
     assert [shift["seconds"] for shift in scored.shifts] == list(controls.SHIFTS)
+
+
+def test_spread_is_the_ratio_of_the_deviations_and_needs_true_pictures_that_vary():
+    rng = np.random.default_rng(3)
+    true = rng.normal(5, rng.uniform(0.1, 2, (4, 5)), (200, 4, 5))
+    made = 0.3 * true + rng.normal(0, 0.1, (200, 4, 5))
+    found = scoring.spread(made.__getitem__, true.__getitem__, 200)
+    assert found == pytest.approx(made.std(0).mean() / true.std(0).mean(), rel=1e-12)
+    assert scoring.spread(true.__getitem__, true.__getitem__, 200) == pytest.approx(1)
+    assert scoring.spread(lambda rows: 1e3 + 0.0 * true[rows], true.__getitem__, 200) == 0
+    assert scoring.spread(true.__getitem__, lambda rows: 0 * true[rows], 200) is None
+
+
+def test_a_run_keeps_its_spread(run):
+    result = evaluation.evaluate(run)
+    windows = run.windows()
+    target = windows.target(run.split(windows).test).astype(float)
+    wanted = np.asarray(run.predictions, float).std(0).mean() / target.std(0).mean()
+    assert result["spread"] == pytest.approx(wanted, rel=1e-6)

@@ -11,7 +11,6 @@ from eegviz import audit, cli, controls, splits, store
 from eegviz.datasets import demo_mos
 from eegviz.errors import DataError, ParameterError
 from tests.conftest import make_tiny_store
-from tests.test_cli import eegviz
 from tests.test_splits import parts, values, windows
 
 
@@ -143,10 +142,8 @@ def test_heard_melodies_teach_and_imagined_ones_test_from_the_command_line(tmp_p
 def test_a_store_without_imagery_says_so_once(tmp_path):
     path = make_tiny_store(tmp_path / "store")
     assert set(store.open(path).recordings["condition"]) == {"listening"}
-    said = eegviz(
-        "train", path, "--model", "ridge", "--condition", "listening,imagery", "--split", "condition:imagery",
-        "--out", tmp_path / "runs", ok=False,
-    )  # fmt: skip
-    assert said.returncode == 2
-    assert said.stderr.count("\n") == 1
-    assert "has no recordings of condition imagery; it has listening" in said.stderr
+    asked = ["--model", "ridge", "--condition", "listening,imagery", "--split", "condition:imagery"]
+    done = typer.testing.CliRunner().invoke(cli.app, ["train", str(path), *asked, "--out", str(tmp_path / "runs")])
+    assert isinstance(done.exception, ParameterError)
+    assert str(done.exception).count("\n") == 0
+    assert "has no recordings of condition imagery; it has listening" in str(done.exception)

@@ -133,6 +133,19 @@ def test_what_the_rule_asks_stands_below_the_reasons():
     )
 
 
+@pytest.mark.parametrize("changes", [{}, {"spread": None}, {"spread": verdict.COLLAPSE}, {"spread": 1.1}])
+def test_predictions_that_vary_are_not_called_collapsed(changes):
+    assert verdict.collapse(result(**changes)) == ""
+    assert "collapsed" not in verdict.describe(result(**changes))
+
+
+def test_collapsed_predictions_are_named_below_the_reasons_and_change_no_verdict():
+    lines = printed(spread=0.0123)
+    (line,) = (i for i, line in enumerate(lines) if line.startswith("collapsed: the predictions vary 1.2 % as much"))
+    assert lines.index("VERDICT: The EEG contributed.") < line < lines.index("", line)
+    assert max(map(len, verdict.describe(result(spread=0.0123)).splitlines())) <= verdict.WIDTH
+
+
 def test_p_is_grouped_by_what_was_permuted():
     other = ROW | {"metric": "cosine", "chance": None, "p_unit": "blocks of 5 s, on 640 windows"}
     lines = printed(
