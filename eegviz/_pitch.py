@@ -1,4 +1,4 @@
-"""The melody of a sound: pitch contour by pYIN, cut into notes (public as `eegviz.melody.Track` and `eegviz.melody.track`)."""
+"""The melody of a sound: pitch contour by pYIN, cut into notes (public in `eegviz.melody`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FLOOR = 40.0  # dB below the loudest frame, under which nothing has a pitch; our
 SILENT = 1e-5  # of full scale: a sound whose loudest frame lies below has no pitch; our choice
 LEAST_NOTE = 0.08  # s; our choice
 JUMP = 0.6  # semitones between the medians before and after the boundary of two notes; our choice
-RISE = 0.3  # how far an onset by energy stands out, of the strongest; our choice, made on the chorales as they are rendered
+RISE = 0.3  # how far an onset by energy stands out, of the strongest; our choice, made on the chorales
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,8 +121,8 @@ def _sound(y, sr, fmin, fmax, frame_length, hop_length, resolution):
         raise ParameterError(f"the sound has shape {y.shape} and type {y.dtype}, expected mono samples, (n_samples,).")
     if not (1 <= hop_length <= frame_length and 0 < resolution < 1):
         raise ParameterError(
-            f"hop_length={hop_length}, frame_length={frame_length}, resolution={resolution}: expected a hop between 1 and "
-            "the frame, and a resolution between 0 and 1 semitone."
+            f"hop_length={hop_length}, frame_length={frame_length}, resolution={resolution}: expected a hop between 1 "
+            "and the frame, and a resolution between 0 and 1 semitone."
         )
     if not 4 * sr / frame_length <= fmin < fmax <= sr / 4:
         raise ParameterError(

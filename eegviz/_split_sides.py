@@ -103,7 +103,8 @@ def _test_condition(frame, job):
     unknown = [name for name in names if name not in units]
     if unknown or not names:
         raise ParameterError(
-            f"condition:{job.options}: unknown {', '.join(map(repr, unknown or options))}; expected one of {', '.join(units)}."
+            f"condition:{job.options}: unknown {', '.join(map(repr, unknown or options))}; "
+            f"expected one of {', '.join(units)}."
         )
     if len(names) == len(units):
         raise ParameterError(

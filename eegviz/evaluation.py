@@ -45,8 +45,9 @@ def evaluate(run: runs.Run, *, store=None, windows=None, force=False):
     dict
         What ``metrics.json`` holds: ``verdict`` (one of three sentences), ``reasons``, ``split``, ``metrics`` (a row each:
         metric, score, low, high, unit, n, chance, p, p_unit, baselines, oracle, beside, controls, definition, note),
-        ``controls`` and ``shifts`` (the primary score under each), ``spread`` (`eegviz.scoring.spread`), ``audit``, ``simulated``, ``predictions`` (the SHA-256
-        of the file that was scored: what changed since is scored again).
+        ``controls`` and ``shifts`` (the primary score under each), ``spread`` (`eegviz.scoring.spread`) and
+        ``collapsed`` (the same in words, or ""), ``audit``, ``simulated``, ``predictions`` (the SHA-256 of the file that was
+        scored: what changed since is scored again).
 
     Raises
     ------
@@ -114,6 +115,7 @@ def evaluate(run: runs.Run, *, store=None, windows=None, force=False):
         "controls": scored.controls,
         "shifts": scored.shifts,
         "spread": scored.spread,
+        "collapsed": scorecard.collapse(scored.spread),
         "n_beside": int(job.beside.sum()),
         "no_linear_decoder": why,
         "audit": audit.audit(windows.table, split).to_dict(),
@@ -235,10 +237,11 @@ def pool(folds, *, store=None) -> dict:
         _pooled_shift([parts[i] for parts in (result["shifts"] for result in results)])
         for i in range(len(results[0]["shifts"]))
     ]
+    spread = _mean_of([{"spread": result.get("spread")} for result in results], weights).get("spread")
     decided = verdicts.decide(rows[0], shown, shifts=shifts, can_separate=split["can_separate"], label=split["label"])
     return results[0] | {
         "run": [f.path.name for f in folds], "split": split, "metrics": rows, "controls": shown, "shifts": shifts,
-        "spread": _mean_of([{"spread": result.get("spread")} for result in results], weights).get("spread"),
+        "spread": spread, "collapsed": scorecard.collapse(spread),
         "n_beside": sum(result["n_beside"] for result in results),
         "verdict": decided["sentence"], "reasons": decided["reasons"],
     }  # fmt: skip

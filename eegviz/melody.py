@@ -5,31 +5,31 @@ whatever is loudest, and the scores mean little.
 
 Conventions
 -----------
-* **raw pitch accuracy**: share of the frames in which the original has a pitch where the reconstruction's most likely pitch
-  is the same to within a quarter tone (50 cents), whether or not the tracker is sure that there is a pitch.
+* **raw pitch accuracy**: share of the frames in which the original has a pitch where the reconstruction's most likely
+  pitch is the same to within a quarter tone (50 cents), whether or not the tracker is sure that there is a pitch.
   **raw chroma accuracy**: the same, octaves forgiven [1]_. Frames in which the original has no pitch do not count.
-* **onset F**: F-measure of the onsets, matched within 50 ms: where the energy rises, or a note begins. **note F**: F-measure of
-  the notes that have a pitch, start within 50 ms and pitch within 50 cents. All four come from mir_eval [2]_ and lie
-  between 0 and 1.
-* Where the original has no pitch, onset or note, a score is not defined (None, with a reason); a reconstruction without any
-  scores 0. How much of a reconstruction has a pitch at all stands beside (*voiced*, mir_eval's voicing recall): a noisy one
-  has little.
-* **Chance** is what the same reconstruction scores against tunes that it is not of: *shifted*, the original moved round in
-  a circle (the same notes at the wrong time), and *other*, other melodies (other notes). Who knows which song is playing,
-  and nothing of its time, beats *other* and not *shifted*.
+* **onset F**: F-measure of the onsets, matched within 50 ms: where the energy rises, or a note begins. **note F**:
+  F-measure of the notes that have a pitch, start within 50 ms and pitch within 50 cents. All four come from mir_eval
+  [2]_ and lie between 0 and 1.
+* Where the original has no pitch, onset or note, a score is not defined (None, with a reason); a reconstruction
+  without any scores 0. How much of a reconstruction has a pitch at all stands beside (*voiced*, mir_eval's voicing
+  recall): a noisy one has little.
+* **Chance** is what the same reconstruction scores against tunes that it is not of: *shifted*, the original moved
+  round in a circle (the same notes at the wrong time), and *other*, other melodies (other notes). Who knows which song
+  is playing, and nothing of its time, beats *other* and not *shifted*.
 * **Ceiling** is what the true pictures score after the same way back to sound.
 
-The metric is worth no more than its tracker. On the four chorale melodies as they are rendered here (28 s each), its tracks
-have a raw pitch accuracy of at least .98 and an onset F of at least .95 against the score; the tests ask for that. Range of
-pitches, frame, hop, floor and least note are our choices (`track`).
+The metric is worth no more than its tracker. On the four chorale melodies as they are rendered here (28 s each), its
+tracks have a raw pitch accuracy of at least .98 and an onset F of at least .95 against the score; the tests ask for
+that. Range of pitches, frame, hop, floor and least note are our choices (`track`).
 
-Functions: `track` (of a sound), `compare` (two sounds), `chance` (the same against foils), `score_run` (clips of a run's test
-recordings), `summary` (means and intervals over listeners).
+Functions: `track` (of a sound), `compare` (two sounds), `chance` (the same against foils), `score_run` (clips of a
+run's test recordings), `summary` (means and intervals over listeners).
 
 References
 ----------
-.. [1] Salamon, Gómez, Ellis & Richard, "Melody extraction from polyphonic music signals", IEEE Signal Processing Magazine
-   31, 2014. doi:10.1109/MSP.2013.2271648
+.. [1] Salamon, Gómez, Ellis & Richard, "Melody extraction from polyphonic music signals", IEEE Signal Processing
+   Magazine 31, 2014. doi:10.1109/MSP.2013.2271648
 .. [2] Raffel et al., "mir_eval: a transparent implementation of common MIR metrics", ISMIR 2014.
 """
 
@@ -63,7 +63,7 @@ CENTS = 50.0  # a quarter tone, as in MIREX
 ONSET_WINDOW = 0.05  # s, as in MIREX
 N_SHIFTS = 7  # foils by shift, evenly spread over the clip; our choice
 METRICS = {
-    "raw_pitch": "raw pitch accuracy: share of the original's frames with a pitch whose pitch is right to within 50 cents",
+    "raw_pitch": "raw pitch accuracy: share of the original's voiced frames whose pitch is right to within 50 cents",
     "raw_chroma": "raw chroma accuracy: the same, octaves forgiven",
     "onset_f": "onset F: F-measure of note onsets within 50 ms",
     "note_f": "note F: F-measure of notes with onset within 50 ms and pitch within 50 cents",
@@ -162,12 +162,12 @@ def chance(original, reconstruction, *, others=(), n_shifts=N_SHIFTS, sr=SR) -> 
     }
 
 
-def score_run(run, *, clips=1, seconds=8, seed=0, windows=None) -> pd.DataFrame:
+def score_run(run, *, clips=1, seconds=8, overlap=0.5, seed=0, windows=None) -> pd.DataFrame:
     """Reconstruct clips of a run's test recordings and score their tunes, each beside chance and ceiling.
 
-    Each melody, listener and condition of the test gives up to `clips` clips of test seconds in a row, at beginnings that
-    the seed draws, the same ones for all where they have them. The other melodies are those of the run's store at the same
-    seconds.
+    Each melody, listener and condition of the test gives up to `clips` clips of test seconds in a row, at beginnings
+    that the seed draws, the same ones for all where they have them. The other melodies are those of the run's store at
+    the same seconds.
 
     Parameters
     ----------
@@ -177,6 +177,8 @@ def score_run(run, *, clips=1, seconds=8, seed=0, windows=None) -> pd.DataFrame:
         At most, for each melody, listener and condition.
     seconds : int
         Whole seconds of a clip.
+    overlap : float
+        Of the windows, see `eegviz.reconstruction.reconstruct`; seconds end to end (0) leave seams that sound like onsets.
     seed : int
         Of the beginnings, and of the phase of the reconstruction.
     windows : Windows, optional
@@ -216,7 +218,15 @@ def score_run(run, *, clips=1, seconds=8, seed=0, windows=None) -> pd.DataFrame:
         if (stimulus, start) not in ceilings:
             ceilings[stimulus, start] = compare(original, _true_way(windows, stimulus, start, seconds, seed))
         made = reconstruction.reconstruct(
-            run, clip["recording"], start=start, duration=seconds, seed=seed, windows=windows, split=split
+            run,
+            clip["recording"],
+            start=start,
+            duration=seconds,
+            overlap=overlap,
+            seed=seed,
+            windows=windows,
+            split=split,
+            store=opened,
         )
         made = track(made.sound, sr=made.sr)
         others = [heard(other, start) for other in windows.songs if other != stimulus]
@@ -246,9 +256,9 @@ def summary(table) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row a metric: ``metric``, ``score``, ``low``, ``high``, ``shifted``, ``other``, ``ceiling`` (means over listeners),
-        ``gain`` with ``gain_low``, ``gain_high`` (score less shifted: above 0 the tune is at the right time), ``n`` clips,
-        ``unit`` (what the intervals are over), ``definition``. None where not defined.
+        A row a metric: ``metric``, ``score``, ``low``, ``high``, ``shifted``, ``other``, ``ceiling`` (means over
+        listeners), ``gain`` with ``gain_low``, ``gain_high`` (score less shifted: above 0 the tune is at the right
+        time), ``n`` clips, ``unit`` (what the intervals are over), ``definition``. None where not defined.
     """
     rows = []
     for metric, definition in METRICS.items():
@@ -360,8 +370,8 @@ def _clips(test, clips, seconds, seed):
     starts = sorted({start for _, there in found for start, _ in there})
     if not starts:
         raise ParameterError(
-            f"no test recording has {seconds} held-out seconds in a row (longest stretch: {longest}). Ask for fewer seconds, "
-            "or take a split that holds out whole recordings."
+            f"no test recording has {seconds} held-out seconds in a row (longest stretch: {longest}). "
+            "Ask for fewer seconds, or take a split that holds out whole recordings."
         )
     rank = dict(zip(rng.permutation(starts).tolist(), range(len(starts)), strict=True))
     chosen = []

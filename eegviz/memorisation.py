@@ -1,4 +1,4 @@
-"""Memorisation: is a predicted picture the picture of a training second? The nearest training second beside each prediction.
+"""Memorisation: is a predicted picture the picture of a training second? The nearest one beside each prediction.
 
 Conventions
 -----------
@@ -14,16 +14,16 @@ What a near training picture means depends on what the training knew (column ``k
 
 - ``second``: the true second itself is in the training (another hearing, another listener, another condition). Then
   the nearest picture *should* be exactly that second: this is what a good decoder does, and no memorisation.
-- ``song``: other seconds of the song are in the training. A nearest picture is another second by necessity; predictions that
-  lie on one (likeness near 1) repeat the training.
+- ``song``: other seconds of the song are in the training. A nearest picture is another second by necessity;
+  predictions that lie on one (likeness near 1) repeat the training.
 - ``new``: the song is not in the training. Predictions that lie on a training picture are memorised.
 
-Being nearer to *some* training picture is not yet memorisation: there are many of them and one truth, so that a decoder that
-knows nothing is nearer in K/(K + 1) of the windows (``chance``). Memorised pictures are those that are more like their nearest
-training picture than **true test pictures** are like theirs. The same is asked of the true pictures, of the song mean,
-which never saw EEG, and of the predictions *centred*: less the mean prediction of their recording, as in
-`eegviz.identification.retrieval`. A decoder whose predictions are all much alike, with a fault that all share, has one
-nearest picture for all of them; what changes with the EEG is seen in the centred ones.
+Being nearer to *some* training picture is not yet memorisation: there are many of them and one truth, so that a
+decoder that knows nothing is nearer in K/(K + 1) of the windows (``chance``). Memorised pictures are those that are
+more like their nearest training picture than **true test pictures** are like theirs. The same is asked of the true
+pictures, of the song mean, which never saw EEG, and of the predictions *centred*: less the mean prediction of their
+recording, as in `eegviz.identification.retrieval`. A decoder whose predictions are all much alike, with a fault that
+all share, has one nearest picture for all of them; what changes with the EEG is seen in the centred ones.
 
 Functions: `check` (a run), `nearest` (any pictures of the test windows).
 """
@@ -45,12 +45,12 @@ TIE = 1e-9  # of a correlation: nearer by less is rounding
 WIDTH = 76  # columns of `Memorisation.describe`
 KNOWN = {
     "second": (
-        "the true second is in the training too (another hearing of the same music): a nearest picture that is exactly the true "
-        "second is what a good decoder finds, and no memorisation"
+        "the true second is in the training too (another hearing of the same music): a nearest picture that is exactly the "
+        "true second is what a good decoder finds, and no memorisation"
     ),
     "song": (
-        "other seconds of the song are in the training, the true one is not: a prediction that lies on a training picture "
-        "repeats the training"
+        "other seconds of the song are in the training, the true one is not: a prediction that lies on a training "
+        "picture repeats the training"
     ),
     "new": "the song is not in the training: a prediction that lies on a training picture is memorised",
 }
@@ -69,11 +69,11 @@ class Memorisation:
     table : pandas.DataFrame
         A row a test window, as `nearest` returns it, of the predictions.
     summary : pandas.DataFrame
-        A row for each ``known`` and ``source`` (`SOURCES`): ``n`` windows that count, ``nearest`` (mean likeness to the
-        nearest training picture), ``own`` (to the true picture), ``nearer`` (share nearer to the training than to the truth)
-        with ``low``, ``high`` and ``unit`` of its interval and its ``chance``, ``same_song`` and ``same_second`` (shares of
-        the nearest) with ``chance_song`` and ``chance_second``; ``note`` says why something is None. Means are over
-        listeners.
+        A row for each ``known`` and ``source`` (`SOURCES`): ``n`` windows that count, ``nearest`` (mean likeness to
+        the nearest training picture), ``own`` (to the true picture), ``nearer`` (share nearer to the training than to
+        the truth) with ``low``, ``high`` and ``unit`` of its interval and its ``chance``, ``same_song`` and
+        ``same_second`` (shares of the nearest) with ``chance_song`` and ``chance_second``; ``note`` says why something
+        is None. Means are over listeners.
     n_candidates : int
         Distinct training seconds.
     """
@@ -109,10 +109,10 @@ class Memorisation:
         )
         for note in [
             *notes,
-            "nearest, own: mean correlation with the nearest training picture and with the true one, less the training's mean "
-            "picture",
+            "nearest, own: mean correlation with the nearest training picture and with the true one, less the "
+            "training's mean picture",
             "centred: predictions less the mean prediction of their recording",
-            "nearer: share of windows with another training second more alike than the truth; chance: where nothing is known",
+            "nearer: share of windows with another training second more alike than the truth; chance: knowing nothing",
             "song, second: share whose nearest is of the same song, and exactly the true second",
         ]:
             lines += textwrap.wrap(note, WIDTH, subsequent_indent="    ")
@@ -180,10 +180,10 @@ def nearest(pictures, windows, split) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row a test window: ``recording, subject, stimulus, condition, second``; ``known`` ("second", "song" or "new", see
-        `KNOWN`); ``nearest_stimulus``, ``nearest_second`` and ``similarity``, the nearest training second and the likeness
-        to it; ``own``, the likeness to the true picture; ``same_song``, ``same_second``, ``nearer``. A picture that is
-        nothing but the training's mean is like nothing: its nearest is "" and -1, its likeness NaN.
+        A row a test window: ``recording, subject, stimulus, condition, second``; ``known`` ("second", "song" or "new",
+        see `KNOWN`); ``nearest_stimulus``, ``nearest_second`` and ``similarity``, the nearest training second and the
+        likeness to it; ``own``, the likeness to the true picture; ``same_song``, ``same_second``, ``nearer``. A
+        picture that is nothing but the training's mean is like nothing: its nearest is "" and -1, its likeness NaN.
 
     Raises
     ------

@@ -1,7 +1,8 @@
 """The rows of the verdict table, from a score of every test window: interval, chance, permutation p, definition.
 
-Functions: `picture_metrics` (by name), `row` (of any metric), `song_rows` (accuracy and kappa of named songs), `control` (the primary score under other
-EEG), `interval`, `p_values` (the permutation p of every metric).
+Functions: `picture_metrics` (by name), `row` (of any metric), `song_rows` (accuracy and kappa of named songs), `control`
+(the primary score under other EEG), `collapse` (constant predictions, in words), `interval`, `p_values` (the permutation p
+of every metric).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ MAX_PAIRS = 20_000  # pairs of pictures scored for the nulls of picture metrics 
 MIN_LISTENERS = 3  # fewer give no interval over listeners (our choice); below about 8 it is somewhat too narrow
 COVERAGE = {2: 50, 3: 76, 4: 87}  # per cent, of a "95 %" interval over so few (simulated, normal); from 5 on above 92
 MIN_SHARE = 0.5  # of the windows that a control must cover; below it prints n/a (our choice)
+COLLAPSE = 0.02  # of the variation of the true pictures: predictions that vary less are called collapsed (our choice)
 TOP = (1, 5)
 PICTURE = ("cosine", "correlation", "SSI", "PSNR", "MSE")  # see picture_metrics
 WHICH_SECOND = ("retrieval", *(f"top-{k}" for k in TOP), "match-mismatch")
@@ -159,6 +161,32 @@ def control(name, values, table, note=""):
         return result | {"note": note or "fewer than half of the test windows can have it"}
     found = interval(np.asarray(values)[there], table[there])
     return result | {"score": float(found.estimate), "low": finite(found.low), "high": finite(found.high), "note": ""}
+
+
+def collapse(spread) -> str:
+    """What to say of predictions that are nearly the same for all test windows; "" where they are not.
+
+    It stands below the reasons of a verdict, whose rule does not ask for it: which second a prediction is most like does
+    not depend on its size.
+
+    Parameters
+    ----------
+    spread : float or None
+        Of `eegviz.scoring.spread`.
+
+    Examples
+    --------
+    >>> collapse(0.5), collapse(None)
+    ('', '')
+    >>> collapse(0.001)[:46]
+    'collapsed: the predictions vary 0.1 % as much '
+    """
+    if spread is None or spread >= COLLAPSE:
+        return ""
+    return (
+        f"collapsed: the predictions vary {100 * spread:.2g} % as much from window to window as the true pictures "
+        f"(below {100 * COLLAPSE:g} %): nearly one answer for all EEG"
+    )
 
 
 def interval(values, table):

@@ -12,10 +12,7 @@ Rule, on the primary metric (within-song retrieval of centred predictions; accur
   such as an amplitude that rises from start to end under music that builds up, passes all others (`eegviz.calibration`).
 - *No evidence that the EEG contributed*: otherwise on such a split.
 
-Predictions that hardly vary from window to window are called collapsed below the reasons. The rule does not ask for it:
-which second a prediction is most like does not depend on its size.
-
-Functions: `decide`, `describe` (the printed table), `sentence`, `collapse`, `beside_baselines`, `ladder` (the primary score and all that
+Functions: `decide`, `describe` (the printed table), `sentence`, `beside_baselines`, `ladder` (the primary score and all that
 stands beside it), `overview` (several runs in one table).
 """
 
@@ -30,7 +27,6 @@ ALPHA = 0.05
 AWAY = (1, 2, 5)  # seconds, either way (our choice): a response has passed, a slow change has hardly begun; several,
 # because music that repeats itself is alike at some of them
 JUDGES = {"retrieval": "shuffled", "accuracy": "noise EEG"}  # the control that must be gone, by primary metric
-COLLAPSE = 0.02  # of the variation of the true pictures: predictions that vary less are called collapsed (our choice)
 WIDTH = 76  # columns of printed tables: what a page of the report shows without scrolling
 
 
@@ -121,7 +117,7 @@ def describe(result, *, brief=False) -> str:
         f"VERDICT: {result['verdict']}.",
         *(_wrapped(f"[{'x' if r['holds'] else ' '}] {r['text']}", "    ") for r in result["reasons"]),
         *_rule(result),
-        *([_wrapped(collapse(result), "    ")] if collapse(result) else []),
+        *([_wrapped(result["collapsed"], "    ")] if result.get("collapsed") else []),
         "",
         *_scores(rows),
         *_undefined(result, rows),
@@ -162,17 +158,6 @@ def sentence(result) -> str:
     return (
         f"{result['verdict']}: {row['metric']} {row['score']:.3f}, {interval}{p}; n = {row['n']} windows; split "
         f"{split['spec']} ({split['label']}){'; simulated data' if result['simulated'] else ''}."
-    )
-
-
-def collapse(result) -> str:
-    """What to say of predictions that are nearly the same for all test windows; "" where they are not."""
-    spread = result.get("spread")  # of pictures only
-    if spread is None or spread >= COLLAPSE:
-        return ""
-    return (
-        f"collapsed: the predictions vary {100 * spread:.2g} % as much from window to window as the true pictures "
-        f"(below {100 * COLLAPSE:g} %): nearly one answer for all EEG"
     )
 
 

@@ -56,17 +56,17 @@ def test_the_tracker_finds_the_written_notes(tracks, one):
     true = score_of(one, found.times)
     cents = mir_eval.melody.hz2cents
     contours = (true > 0, cents(true), found.voiced, cents(found.frequency))
-    assert mir_eval.melody.raw_pitch_accuracy(*contours) > 0.99  # .993 to .997
+    assert mir_eval.melody.raw_pitch_accuracy(*contours) > 0.98  # .991 to .998
     assert found.voiced[true > 0].mean() > 0.99
     onsets = np.array([note.onset for note in notes])
-    assert mir_eval.onset.f_measure(onsets, found.onsets, window=0.05)[0] > 0.95  # .971 to 1
+    assert mir_eval.onset.f_measure(onsets, found.onsets, window=0.05)[0] > 0.95  # 1
     intervals = np.array([[note.onset, note.onset + note.duration] for note in notes])
     starts = np.stack([found.starts, found.ends], 1)
     pitches = np.array([note.frequency for note in notes])
     told = mir_eval.transcription.precision_recall_f1_overlap(
         intervals, pitches, starts, found.pitches, offset_ratio=None
     )
-    assert told[2] > 0.95  # .971 to 1
+    assert told[2] > 0.95  # 1
     only = mir_eval.transcription.onset_precision_recall_f1(intervals, starts, onset_tolerance=0.05)
     assert only[2] == pytest.approx(mir_eval.onset.f_measure(onsets, found.starts, window=0.05)[0], abs=0.02)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from eegviz import verdict
+from eegviz import scorecard, verdict
 
 ROW = {
     "metric": "retrieval", "score": 0.72, "low": 0.70, "high": 0.74, "unit": "6 listeners", "n": 1200, "chance": 0.5,
@@ -133,17 +133,19 @@ def test_what_the_rule_asks_stands_below_the_reasons():
     )
 
 
-@pytest.mark.parametrize("changes", [{}, {"spread": None}, {"spread": verdict.COLLAPSE}, {"spread": 1.1}])
-def test_predictions_that_vary_are_not_called_collapsed(changes):
-    assert verdict.collapse(result(**changes)) == ""
-    assert "collapsed" not in verdict.describe(result(**changes))
+@pytest.mark.parametrize("spread", [None, scorecard.COLLAPSE, 1.1])
+def test_predictions_that_vary_are_not_called_collapsed(spread):
+    assert scorecard.collapse(spread) == ""
+    for found in (result(), result(collapsed="")):
+        assert "collapsed" not in verdict.describe(found)
 
 
 def test_collapsed_predictions_are_named_below_the_reasons_and_change_no_verdict():
-    lines = printed(spread=0.0123)
-    (line,) = (i for i, line in enumerate(lines) if line.startswith("collapsed: the predictions vary 1.2 % as much"))
-    assert lines.index("VERDICT: The EEG contributed.") < line < lines.index("", line)
-    assert max(map(len, verdict.describe(result(spread=0.0123)).splitlines())) <= verdict.WIDTH
+    told = scorecard.collapse(0.0123)
+    lines = printed(collapsed=told)
+    assert lines.index("VERDICT: The EEG contributed.") < lines.index(told) < lines.index("", lines.index(told))
+    assert told.startswith("collapsed: the predictions vary 1.2 % as much")
+    assert max(map(len, verdict.describe(result(collapsed=told)).splitlines())) <= verdict.WIDTH
 
 
 def test_p_is_grouped_by_what_was_permuted():
