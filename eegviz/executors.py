@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -83,10 +84,14 @@ class Processes(ThreadPoolExecutor):
         return super().submit(self._in_process, function, args, kwargs)
 
     def kill(self):
-        """End the calls that are running; they raise `WorkerLostError`."""
+        """Interrupt the calls that are running; they raise `WorkerLostError`."""
         with self._lock:
             for process in self._alive:
-                process.terminate()
+                if os.name == "nt":
+                    process.terminate()
+                else:  # so that it tidies up
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(process.pid, signal.SIGINT)
 
     def __exit__(self, kind, value, trace):
         if kind is not None:
@@ -300,6 +305,9 @@ def _answer(sender, function, args, kwargs):
     except Exception as error:
         error.add_note(traceback.format_exc())
         answer = (False, error)
+    except KeyboardInterrupt:  # of the whole program, which says so itself
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        sys.exit(130)
     sender.send(answer)
     sender.close()
 

@@ -2,8 +2,10 @@
 
 import inspect
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pandas as pd
 import pytest
@@ -340,3 +342,20 @@ def test_fifty_tasks_with_a_killed_worker_are_fifty_runs_with_the_same_bytes(
 def test_jobs_of_submitit_give_the_same_bytes(small, serial, tmp_path):
     executor = executors.submitit_executor(tmp_path, {"timeout_min": 10}, cluster="local")
     assert_same(tmp_path, sweep.run(small, FEW, out=tmp_path, executor=executor), serial)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["serial", "local:2"])
+def test_an_interrupt_says_that_the_same_command_continues(executor, small, tmp_path):
+    settings = "{width: 1, epochs: 4000, patience: 0}"
+    text = f"base: {{split: repeat, model: cnn, preset: fast, settings: {settings}}}\ngrid: {{seed: [0, 1, 2]}}\n"
+    (tmp_path / "grid.yaml").write_text(f"store: {small.path}\n{text}")
+    command = ("-m", "eegviz.cli", "sweep", tmp_path / "grid.yaml", "--out", tmp_path / "runs", "--executor", executor)
+    started = subprocess.Popen([sys.executable, *command], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 300
+    while not list(tmp_path.glob("runs/*/resume.pt")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    os.killpg(started.pid, signal.SIGINT)  # as a terminal does: everybody hears it
+    said = started.communicate(timeout=60)[1]
+    assert started.returncode == 130
+    assert said == "eegviz: interrupted; the same command continues where it stopped\n"
