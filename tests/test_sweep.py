@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -90,6 +91,14 @@ def test_a_file_is_read(tmp_path):
     assert [task["settings"]["lr"] for task in found.tasks[:4]] == [1e-3, 1e-3, 2.5e-4, 2.5e-4]
     assert found.tasks[4] == {"split": "song:30", "eeg": None, "model": "ridge"}
     assert (len(found.tasks), found.slurm) == (5, {"timeout_min": 5})
+
+
+def test_the_grid_of_the_readme_is_one(small, tmp_path):
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "grid.yaml").write_text(text.partition("```yaml\n")[2].partition("```")[0])
+    found = sweep.read(tmp_path / "grid.yaml")
+    assert found.store == tmp_path / "reports" / "demo" / "store"
+    assert len(sweep.configs(small, found.tasks)) == 13
 
 
 @pytest.mark.parametrize(
