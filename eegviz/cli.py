@@ -57,9 +57,10 @@ def main():
             file=sys.stderr,
         )
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("eegviz: interrupted; the same command continues where it stopped", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # what typer makes of Ctrl-C
+            print("eegviz: interrupted; the same command continues where it stopped", file=sys.stderr)
+        raise
 
 
 def _version(value: bool):

@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -76,17 +77,18 @@ class Processes(ThreadPoolExecutor):
         self._context = multiprocessing.get_context("forkserver" if forkserver else "spawn")
         if forkserver:
             self._context.set_forkserver_preload(list(_PRELOAD))
-        self._alive, self._lock = set(), threading.Lock()
+        self._alive, self._killed, self._lock = set(), False, threading.Lock()
 
     def submit(self, function, /, *args, **kwargs):
         """Make ``function(*args, **kwargs)`` in a process of its own; raises `WorkerLostError` when that dies."""
         return super().submit(self._in_process, function, args, kwargs)
 
     def kill(self):
-        """End the calls that are running; they raise `WorkerLostError`."""
+        """Interrupt the calls that are running, for good; they raise `WorkerLostError`."""
         with self._lock:
+            self._killed = True
             for process in self._alive:
-                process.terminate()
+                _interrupt(process)
 
     def __exit__(self, kind, value, trace):
         if kind is not None:
@@ -99,10 +101,14 @@ class Processes(ThreadPoolExecutor):
         process = self._context.Process(target=_answer, args=(sender, function, args, kwargs), daemon=True)
         with self._lock:
             process.start()
-            self._alive.add(process)
         sender.close()  # the process holds the other end, so that its death is the end of the file
         with receiver:
             try:
+                receiver.recv()  # it is ready to be interrupted
+                with self._lock:
+                    self._alive.add(process)
+                    if self._killed:
+                        _interrupt(process)
                 returned, value = receiver.recv()
             except (EOFError, OSError):
                 returned = None
@@ -296,12 +302,24 @@ def _call(function, args, attempt):
 
 def _answer(sender, function, args, kwargs):
     try:
+        sender.send("ready")
         answer = (True, function(*args, **kwargs))
     except Exception as error:
         error.add_note(traceback.format_exc())
         answer = (False, error)
+    except KeyboardInterrupt:  # of the whole program, which says so itself
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        sys.exit(130)
     sender.send(answer)
     sender.close()
+
+
+def _interrupt(process):
+    if os.name == "nt":
+        process.terminate()
+        return
+    with contextlib.suppress(ProcessLookupError):  # it may have ended just now
+        os.kill(process.pid, signal.SIGINT)  # so that it tidies up
 
 
 def _ended(running):

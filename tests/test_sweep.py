@@ -2,8 +2,11 @@
 
 import inspect
 import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -88,6 +91,14 @@ def test_a_file_is_read(tmp_path):
     assert [task["settings"]["lr"] for task in found.tasks[:4]] == [1e-3, 1e-3, 2.5e-4, 2.5e-4]
     assert found.tasks[4] == {"split": "song:30", "eeg": None, "model": "ridge"}
     assert (len(found.tasks), found.slurm) == (5, {"timeout_min": 5})
+
+
+def test_the_grid_of_the_readme_is_one(small, tmp_path):
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "grid.yaml").write_text(text.partition("```yaml\n")[2].partition("```")[0])
+    found = sweep.read(tmp_path / "grid.yaml")
+    assert found.store == tmp_path / "reports" / "demo" / "store"
+    assert len(sweep.configs(small, found.tasks)) == 13
 
 
 @pytest.mark.parametrize(
@@ -340,3 +351,20 @@ def test_fifty_tasks_with_a_killed_worker_are_fifty_runs_with_the_same_bytes(
 def test_jobs_of_submitit_give_the_same_bytes(small, serial, tmp_path):
     executor = executors.submitit_executor(tmp_path, {"timeout_min": 10}, cluster="local")
     assert_same(tmp_path, sweep.run(small, FEW, out=tmp_path, executor=executor), serial)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["serial", "local:2"])
+def test_an_interrupt_says_that_the_same_command_continues(executor, small, tmp_path):
+    settings = "{width: 1, epochs: 4000, patience: 0}"
+    text = f"base: {{split: repeat, model: cnn, preset: fast, settings: {settings}}}\ngrid: {{seed: [0, 1, 2]}}\n"
+    (tmp_path / "grid.yaml").write_text(f"store: {small.path}\n{text}")
+    command = ("-m", "eegviz.cli", "sweep", tmp_path / "grid.yaml", "--out", tmp_path / "runs", "--executor", executor)
+    started = subprocess.Popen([sys.executable, *command], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 300
+    while not list(tmp_path.glob("runs/*/resume.pt")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    os.killpg(started.pid, signal.SIGINT)  # as a terminal does: everybody hears it
+    said = started.communicate(timeout=60)[1]
+    assert started.returncode == 130
+    assert said == "eegviz: interrupted; the same command continues where it stopped\n"
