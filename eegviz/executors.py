@@ -30,7 +30,10 @@ DASK_TIMEOUT = "10s"  # for the first answer of a scheduler
 NAMES = ("serial", "local:N", "dask:ADDRESS", "slurm")
 # what training and scoring import, also late (an optimiser brings torch._dynamo): once, in the process that others are forked
 # from, where the system has that
-_PRELOAD = ("eegviz.sweep", "accelerate", "librosa.filters", "soundfile", "safetensors.torch", "torch._dynamo")
+_PRELOAD = (
+    "eegviz.sweep", "eegviz.models.cnn", "eegviz.models.ridge", "accelerate", "librosa.core", "pydantic.main", "soundfile",
+    "safetensors.torch", "torch._dynamo",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
