@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eegviz import features, inversion, sides
+from eegviz import features, inversion, sides, windowing
 
 NO_EEG = ("mean picture", "song mean", "song spectrum", "random second")
 ORACLE = ("previous second", "ceiling", "song told")
@@ -134,7 +134,7 @@ def previous_second(windows, song, seconds):
 
 
 def ceiling(windows, song, seconds, *, seed=0):
-    """True pictures through the same inversion: to sound, and back to pictures.
+    """True pictures through the same inversion: to sound, and back to pictures; kept beside the features of the windows.
 
     Parameters
     ----------
@@ -152,10 +152,14 @@ def ceiling(windows, song, seconds, *, seed=0):
     seconds = np.unique(seconds)
     first = max(0, (len(seconds) - CEILING_SECONDS) // 2)
     taken = seconds[first : first + CEILING_SECONDS]
-    settings = windows.settings
-    kind, base = settings["audio"], settings["audio"].removesuffix("-db")
-    level = {"ref_db": features.ref_db_of(settings["ref_db"], song), "max_db": settings["max_db"]}
-    sound = inversion.reconstruct(windows.picture(song, taken), audio=kind, seed=seed, **level)
-    power = features.spectrogram(sound.reshape(len(taken), -1), kind=base)
-    again = features.to_db(power) if kind.endswith("-db") else power
-    return taken, features.normalise(again, kind=kind, **level).astype(np.float32)
+    level = {"ref_db": features.ref_db_of(windows.settings["ref_db"], song), "max_db": windows.settings["max_db"]}
+
+    def there_and_back():
+        kind = windows.settings["audio"]
+        sound = inversion.reconstruct(windows.picture(song, taken), audio=kind, seed=seed, **level)
+        power = features.spectrogram(sound.reshape(len(taken), -1), kind=kind.removesuffix("-db"))
+        again = features.to_db(power) if kind.endswith("-db") else power
+        return features.normalise(again, kind=kind, **level).astype(np.float32)
+
+    made_of = {**level, "seconds": taken.tolist(), "seed": seed, "inversion": inversion.FORMAT}
+    return taken, windowing.kept("ceiling", made_of, there_and_back, beside=windows.sounds[song])

@@ -25,11 +25,12 @@ _TASKS = (
     )),
     *((MELODIES, (f"{which}-gan",)) for which in ("heard", "imagined", "transfer")),
     *((SONGS, (name,)) for name in recipes.STUDY),
-    *((MELODIES, (f"{which}-generator",)) for which in ("heard", "imagined")),
+    (MELODIES, ("heard-generator",)),
     (SONGS, ("cnn-subject_song",)),
     (SONGS, tuple(f"ridge-{protocol}" for protocol in recipes.PROTOCOL_SPECS)),
     (MELODIES, tuple(f"{which}-ridge" for which in recipes.CONDITIONS)),
 )  # fmt: skip
+FAST = {SONGS: {}, MELODIES: {"n_repeats": 3}}
 FULL = {
     SONGS: {"n_subjects": 20, "n_pieces": 10, "n_hearings": 2, "duration": 270.0},  # NMED-T's size
     MELODIES: {"n_subjects": 21, "n_repeats": 11},  # that of "The music of silence"
@@ -114,7 +115,7 @@ def _simulate(out, name, *, seed, full):
 
     make = {SONGS: demo, MELODIES: demo_mos}[name].make_store
     if not (out / name).exists():
-        make(out / name, seed=seed, **(FULL[name] if full else {}))
+        make(out / name, seed=seed, **(FULL if full else FAST)[name])
     if name == SONGS:
         # features once, here: also, numba compiles librosa's functions in this process and not in every later one
         for eeg, audio in (("periodogram", "mel-db"), ("raw", "linear-db")):

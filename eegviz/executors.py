@@ -31,8 +31,9 @@ NAMES = ("serial", "local:N", "dask:ADDRESS", "slurm")
 # what training and scoring import, also late (an optimiser brings torch._dynamo): once, in the process that others are forked
 # from, where the system has that
 _PRELOAD = (
-    "eegviz.sweep", "eegviz.models.cnn", "eegviz.models.ridge", "accelerate", "librosa.core", "pydantic.main", "soundfile",
-    "safetensors.torch", "torch._dynamo",
+    "eegviz.sweep", "eegviz.models.cnn", "eegviz.models.ridge", "accelerate", "librosa.core.spectrum", "librosa.filters",
+    "librosa.util.utils",
+    "numba", "sklearn.discriminant_analysis", "soundfile", "safetensors.torch", "torch._dynamo",
 )  # fmt: skip
 
 

@@ -46,6 +46,7 @@ from eegviz.sound import Written, check_sound_path, encode_sound, match_loudness
 __all__ = ["SCALES", "Inverted", "Written", "check_sound_path", "db_to_power", "denormalise", "encode_sound"]
 __all__ += ["griffin_lim", "invert", "join", "match_loudness", "mel_to_magnitude", "reconstruct", "write_sound"]
 
+FORMAT = 1  # raise when the sound of the same pictures changes
 SCALES = ("power", "published")
 N_ITER = 32  # iterations of Griffin–Lim (published code)
 MOMENTUM = 0.99  # librosa's default

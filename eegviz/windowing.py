@@ -7,7 +7,7 @@ stimulus second and looked up, however many listeners heard it. Files are cached
 Rows are sorted by subject, stimulus, hearing and recording, so that nothing depends on the order of files.
 
 Functions: `windows` (cut a store), `gap` (between the sides of a split), `signal` (a recording as it is used here),
-`recording_pictures` (any signal as the pictures of a recording), `sound_seconds`, `write_npy`, `read_rows`.
+`recording_pictures` (any signal as the pictures of a recording), `sound_seconds`, `kept`, `write_npy`, `read_rows`.
 """
 
 from __future__ import annotations
@@ -408,6 +408,30 @@ def _cached_sound(store, stimulus, kind, folder):
         layout = features.layout(kind)
         write_npy(path, (len(seconds), layout.n_frames, layout.n_bins), blocks())
     return np.load(path, mmap_mode="r")
+
+
+def kept(name, made_of, make, *, beside):
+    """An array that follows from a stimulus: read from the folder of the cached spectrogram `beside`, else made and kept there.
+
+    Parameters
+    ----------
+    name : str
+    made_of : dict
+        What it is made of beside the spectrogram; JSON-ready.
+    make : callable
+        ``make()`` → float32 array.
+    beside : np.ndarray
+        From ``Windows.sounds``. One that is not in a file leaves nothing to keep the array beside: it is made each time.
+    """
+    source = getattr(beside, "filename", None)
+    if source is None:
+        return make()
+    source = Path(source)
+    path = source.with_name(f"{name}-{_hash({**made_of, 'of': source.name})}.npy")
+    if not path.exists():
+        made = make()
+        write_npy(path, made.shape, [made])
+    return np.load(path)
 
 
 def write_npy(path, shape, blocks):

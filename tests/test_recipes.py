@@ -1,6 +1,7 @@
 import pytest
 
 from eegviz import fitting, models, recipes, store, training
+from eegviz.datasets import demo_mos
 from eegviz.errors import ParameterError
 from tests.conftest import make_tiny_store
 
@@ -12,16 +13,38 @@ def test_table_2_holds_the_published_accuracies():
     ]  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def melodies(tmp_path_factory):
+    place = tmp_path_factory.mktemp("melodies") / "store"
+    few = {"n_subjects": 1, "n_repeats": 2, "melodies": [19, 38], "duration": 4.0}
+    return store.open(demo_mos.make_store(place, progress=False, **few))
+
+
+WIDTHS = {  # of the fast preset, and of the study's size
+    "ridge": (40, 40), "cnn": (2, 8), "rcnn": (4, 32), "encoder-decoder": (4, 32), "transformer": (32, 128), "gan": (32, 128),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("name", recipes.NAMES)
-def test_every_recipe_is_a_valid_config(tiny_store, name, fast):
-    config = training.configure(tiny_store, **recipes.recipe(tiny_store, name, fast=fast))
+def test_every_recipe_is_a_valid_config(tiny_store, melodies, name, fast):
+    opened = melodies if name in recipes.MELODIES else tiny_store
+    config = training.configure(opened, **recipes.recipe(opened, name, fast=fast))
     model = config["model"]
     settings = models.config(model["name"], model["preset"], **model["settings"])
-    assert settings.width == (40 if model["name"] == "ridge" else 2 if fast else 8)
+    assert settings.width == WIDTHS[model["name"]][not fast]
     published = name in recipes.TABLE_2 or name.endswith("-interleaved")
     assert config["split"]["spec"].startswith(recipes.PUBLISHED_SPLIT) == published
     assert config["classifier"] == ("fast" if fast else "eeg2mel")
+    assert (config["features"]["tmax"] is None) or fast  # the studies' sizes take every second
+
+
+def test_the_study_is_a_full_grid_of_its_cnn_and_its_other_networks_once():
+    cnn = [asked[1:] for asked in recipes.STUDY.values() if asked[0] == "cnn" and asked[3] != "best"]
+    assert len(set(cnn)) == 2 * 2 * 2
+    for split in ("random:80/10/10", "best"):
+        networks = {asked[0] for asked in recipes.STUDY.values() if asked[3] == split}
+        assert networks >= {"cnn", "rcnn", "encoder-decoder", "transformer"}
 
 
 def test_the_published_recipe_keeps_the_papers_step_and_input(tiny_store):

@@ -87,7 +87,7 @@ PRESETS = {
         "receptive_fields": (3, 7),
         "dilations": (1, 3),
         "discriminator_width": 16,
-        "epochs": 8,
+        "epochs": 6,
         "lr": 2e-3,
     },
 }
