@@ -16,19 +16,20 @@ from pathlib import Path
 from eegviz import chorales, executors, recipes, report
 
 SONGS, MELODIES = "store", "melodies"  # folders of the two stores
-# What a worker trains in one go, longest first. Linear spectrograms are eight times larger than mel ones: both are one
-# task, so that they are never at once. Linear decoders take a second each.
+# What a worker trains in one go: the linear decoders first, which stand beside the others, then the longest. Linear
+# spectrograms are eight times larger than mel ones: both are one task, so that they are never at once.
 _TASKS = (
+    (SONGS, tuple(f"ridge-{protocol}" for protocol in recipes.PROTOCOL_SPECS)),
+    (MELODIES, tuple(f"{which}-ridge" for which in recipes.CONDITIONS)),
     (SONGS, ("raw-linear", "psd-linear")),
+    (SONGS, ("main",)),
+    *((MELODIES, (f"{which}-gan",)) for which in ("transfer", "heard", "imagined")),
     *((SONGS, (name,)) for name in (
-        "main", "published", "raw-mel", "cnn-random", "psd-mel", "unseen-gan", "unseen-song", "cnn-blocked", "cnn-subject",
+        "unseen-gan", "raw-mel", "published", "psd-mel", "unseen-song", "cnn-blocked", "cnn-subject",
     )),
-    *((MELODIES, (f"{which}-gan",)) for which in ("heard", "imagined", "transfer")),
     *((SONGS, (name,)) for name in recipes.STUDY),
     (MELODIES, ("heard-generator",)),
     (SONGS, ("cnn-subject_song",)),
-    (SONGS, tuple(f"ridge-{protocol}" for protocol in recipes.PROTOCOL_SPECS)),
-    (MELODIES, tuple(f"{which}-ridge" for which in recipes.CONDITIONS)),
 )  # fmt: skip
 FAST = {SONGS: {}, MELODIES: {"n_repeats": 3}}
 FULL = {

@@ -33,7 +33,7 @@ SIDE_EPOCHS = 4
 # six leave three for an interval over listeners (our choice).
 PROTOCOL_MODELS = ("cnn", "ridge")
 PROTOCOL_SPECS = {
-    "random": "random", "interleaved": "interleaved", "blocked": "blocked", "repeat": "repeat", "subject": "subject:50",
+    "random": "random:80/10/10", "interleaved": "interleaved", "blocked": "blocked", "repeat": "repeat", "subject": "subject:50",
     "song": "song:{last}", "subject_song": "subject_song:50/40",
 }  # fmt: skip
 # The replication study (notebook 07), name → model, features, split: its CNN on every pair of features and both
@@ -51,7 +51,7 @@ STUDY = {
     )
 }
 STUDY_SECONDS = 10.0  # of each song, when fast; our choice
-STUDY_FAST = {"cnn": {"epochs": 6, "depth": 1}}  # over the preset, when fast; the other presets have their own
+STUDY_FAST = {"cnn": {"epochs": 6, "depth": 1}, "transformer": {"epochs": 4}}  # over the preset, when fast
 # EEG2Mel-GAN (notebook 08): heard and imagined melodies, and from one to the other; the generator without its
 # discriminator; the linear decoder.
 CONDITIONS = {
@@ -92,18 +92,21 @@ def recipe(store: Store, name, *, fast=True, seed=0):
     if name == "unseen-song":
         return options | side | {"split": f"song:{last}"}
     if name == "unseen-gan":
-        return _gan("gan", fast=fast, seed=seed) | {"split": f"song:{last}"} | ({"tmax": SIDE_SECONDS} if fast else {})
+        return _gan("gan", fast=fast, seed=seed) | {"split": f"song:{last}"}
     if protocol in PROTOCOL_SPECS:
         options["split"] = PROTOCOL_SPECS[protocol].format(last=last)
         if options["split"] != honest_split(store):  # there it is "main", which is trained longer and on all seconds
             options |= side
+        if fast and protocol == "random":  # the first run of the study, since neither can tell song from recording
+            options |= {"settings": STUDY_FAST["cnn"], "tmax": STUDY_SECONDS}
         # nothing in the linear decoder is drawn
         ridge = {"model": "ridge", "eeg": None, "preset": None, "settings": None, "seed": 0}
         return options | (ridge if model == "ridge" else {})
     if name == "published":  # the paper's input, start, step and batch; shrunk like the others when fast
         options["preset"] = "eeg2mel"
         if fast:
-            options["settings"] = {k: models.module("cnn").PRESETS["fast"][k] for k in FAST}
+            small = {k: models.module("cnn").PRESETS["fast"][k] for k in FAST}
+            options |= {"settings": small, "tmax": SIDE_SECONDS}
     return options | {"split": honest_split(store)}
 
 
@@ -122,6 +125,8 @@ def _study(store, name, eeg, audio, split, *, fast, seed):
 def _gan(name, *, fast, seed):
     """The GAN, its generator alone, or the linear decoder of the same pictures."""
     options = {"audio": models.module("gan").AUDIO, "classifier": "fast" if fast else "eeg2mel"}
+    if fast:
+        options["tmax"] = SIDE_SECONDS
     if name == "ridge":
         return options | {"model": "ridge"}
     settings = {"adversarial": False} if name == "generator" else {}

@@ -80,6 +80,7 @@ def test_protocols_share_runs_with_the_other_recipes(tiny_store):
     assert config("cnn-repeat") == config("main")
     assert config("cnn-interleaved") == config("psd-mel")
     assert config("cnn-song") == config("unseen-song")
+    assert config("cnn-random") == config("study cnn periodogram mel-db random:80/10/10")
 
 
 def test_all_protocols_that_a_store_allows(tmp_path):
