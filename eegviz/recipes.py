@@ -29,6 +29,7 @@ TABLE_2 = {
 # What is trained beside the main run takes part of each song and fewer epochs when fast; our choice, for two cores.
 SIDE_SECONDS = 20.0
 SIDE_EPOCHS = 4
+LINEAR_EPOCHS = 2  # of pictures that are eight times larger
 # Every split with the two models that notebook 11 judges on all of them; half of the listeners are held out, so that even
 # six leave three for an interval over listeners (our choice).
 PROTOCOL_MODELS = ("cnn", "ridge")
@@ -51,7 +52,11 @@ STUDY = {
     )
 }
 STUDY_SECONDS = 10.0  # of each song, when fast; our choice
-STUDY_FAST = {"cnn": {"epochs": 6, "depth": 1}, "transformer": {"epochs": 4}}  # over the preset, when fast
+STUDY_FAST = {
+    "cnn": {"epochs": 5, "depth": 1},
+    "encoder-decoder": {"epochs": 6},
+    "transformer": {"epochs": 4},
+}  # when fast
 # EEG2Mel-GAN (notebook 08): heard and imagined melodies, and from one to the other; the generator without its
 # discriminator; the linear decoder.
 CONDITIONS = {
@@ -64,6 +69,7 @@ MELODIES = (
 )  # fmt: skip
 # "main" is judged on what the store's best split holds out; "published" takes the paper's own training
 # recipe on the same split; "unseen-song" and "unseen-gan" hold out the last song.
+MELODY_SECONDS = 14.0  # of each melody or song, when fast; our choice: more than the demo page's ten
 FAST = ("width", "depth", "units", "epochs", "patience")  # what "fast" takes from the preset of that name
 SONGS = (
     *TABLE_2, "main", "published", "unseen-song", "unseen-gan",
@@ -88,6 +94,8 @@ def recipe(store: Store, name, *, fast=True, seed=0):
     model, _, protocol = name.partition("-")
     if name in TABLE_2:
         pair = {key: TABLE_2[name][key] for key in ("eeg", "audio")}
+        if fast and pair["audio"] == "linear-db":
+            side = side | {"settings": {"epochs": LINEAR_EPOCHS}}
         return options | side | pair | {"split": PUBLISHED_SPLIT}
     if name == "unseen-song":
         return options | side | {"split": f"song:{last}"}
@@ -126,7 +134,7 @@ def _gan(name, *, fast, seed):
     """The GAN, its generator alone, or the linear decoder of the same pictures."""
     options = {"audio": models.module("gan").AUDIO, "classifier": "fast" if fast else "eeg2mel"}
     if fast:
-        options["tmax"] = SIDE_SECONDS
+        options["tmax"] = MELODY_SECONDS
     if name == "ridge":
         return options | {"model": "ridge"}
     settings = {"adversarial": False} if name == "generator" else {}
