@@ -305,6 +305,7 @@ def _call(function, args, attempt):
 
 
 def _answer(sender, function, args, kwargs):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits one that is ignored
     try:
         sender.send("ready")
         answer = (True, function(*args, **kwargs))

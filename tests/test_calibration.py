@@ -41,6 +41,7 @@ def test_every_set_is_scored_under_every_protocol(tiny):
     assert not tiny.null.isna().any(axis=None)
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_the_number_of_processes(tiny):
     assert equal(tiny, calibration.calibrate(**TINY, jobs=2))
 

@@ -124,7 +124,8 @@ def test_scoring_again_gives_the_same_file(base, tiny_store):
     assert ((run.path / "metrics.json").read_bytes(), (run.path / "scores.csv").read_bytes()) == before
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_the_number_of_worker_processes(tiny_store, tmp_path):
     """Two recipes in one process, or each in its own at the same time, sharing a folder: the same bytes."""
     wanted, spawn = ("main", "raw-mel"), multiprocessing.get_context("spawn")

@@ -359,7 +359,10 @@ def test_an_interrupt_says_that_the_same_command_continues(executor, small, tmp_
     settings = "{width: 1, epochs: 4000, patience: 0}"
     text = f"base: {{split: repeat, model: cnn, preset: fast, settings: {settings}}}\ngrid: {{seed: [0, 1, 2]}}\n"
     (tmp_path / "grid.yaml").write_text(f"store: {small.path}\n{text}")
-    command = ("-m", "eegviz.cli", "sweep", tmp_path / "grid.yaml", "--out", tmp_path / "runs", "--executor", executor)
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import eegviz.cli; eegviz.cli.main()"
+    )
+    command = ("-c", program, "sweep", tmp_path / "grid.yaml", "--out", tmp_path / "runs", "--executor", executor)
     started = subprocess.Popen([sys.executable, *command], stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 300
     while not list(tmp_path.glob("runs/*/resume.pt")) and time.monotonic() < deadline:
