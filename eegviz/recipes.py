@@ -51,7 +51,7 @@ STUDY = {
         *((model, *_PAIRS[0], "best") for model in (*STUDY_MODELS, "transformer-forced")),
     )
 }
-STUDY_SECONDS = 10.0  # of each song, when fast; our choice
+STUDY_SECONDS = 8.0  # of each song, when fast; our choice
 STUDY_FAST = {
     "cnn": {"epochs": 5, "depth": 1},
     "encoder-decoder": {"epochs": 6},
