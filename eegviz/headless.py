@@ -37,7 +37,6 @@ KERNEL_ENVIRONMENT = {
     "MKL_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "2",  # glibc keeps up to 8 arenas a core; two save tens of MB a kernel
     "TQDM_DISABLE": "1",
-    "EEGVIZ_HEADLESS": "1",  # pictures by matplotlib only
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # the debugger is not used; its warning would reach the terminal
 }
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from dataclasses import dataclass, field
 
 import holoviews as hv
@@ -29,9 +28,6 @@ CYCLE = (BLUE, ORANGE, GREEN, PINK, SKY, RED, GREY)
 SPECTRUM_COLOURS = "magma"
 DIVERGING_COLOURS = "RdBu_r"
 DPI = 110
-HEADLESS = (
-    "EEGVIZ_HEADLESS" in os.environ
-)  # a report's kernel: nobody will see it live, and bokeh takes a second to load
 
 
 @dataclass(frozen=True)
@@ -434,8 +430,6 @@ def _style(element, kind, title, **style):
         bokeh[_BOKEH.get(name, name)] = _DASH.get(value, value) if isinstance(value, str) else value
     _backends()
     element = element.opts(**_known(kind, "matplotlib", {**style, "title": title}), backend="matplotlib")
-    if HEADLESS:
-        return element
     return element.opts(**_known(kind, "bokeh", {**bokeh, "title": title, "responsive": True}), backend="bokeh")
 
 
@@ -448,8 +442,7 @@ def _known(kind, backend, options):
 
 def _ticks(overlay, **options):
     _backends()
-    overlay = overlay.opts(**options, backend="matplotlib")
-    return overlay if HEADLESS else overlay.opts(**options, backend="bokeh")
+    return overlay.opts(**options, backend="matplotlib").opts(**options, backend="bokeh")
 
 
 def _logy(overlay, log):
@@ -460,12 +453,10 @@ _loaded = []
 
 
 def _backends():
-    """Load the backends once, without a word in the notebook."""
+    """Load both backends once, without a word in the notebook."""
     if not _loaded:
-        import holoviews.plotting.mpl
-
-        if not HEADLESS:
-            import holoviews.plotting.bokeh  # noqa: F401
+        import holoviews.plotting.bokeh
+        import holoviews.plotting.mpl  # noqa: F401
 
         _loaded.append(True)
 
