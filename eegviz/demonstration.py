@@ -31,7 +31,7 @@ _TASKS = (
     (MELODIES, ("heard-generator",)),
     (SONGS, ("cnn-subject_song",)),
 )  # fmt: skip
-FAST = {SONGS: {"n_pieces": 3}, MELODIES: {"n_repeats": 3}}
+FAST = {SONGS: {"n_pieces": 3, "duration": 30.0}, MELODIES: {"n_repeats": 3}}
 FULL = {
     SONGS: {"n_subjects": 20, "n_pieces": 10, "n_hearings": 2, "duration": 270.0},  # NMED-T's size
     MELODIES: {"n_subjects": 21, "n_repeats": 11},  # that of "The music of silence"
