@@ -109,12 +109,15 @@ def conditions_grid(found, store, *, songs=None, duration=10, overlap=0.5, sr=16
 
 
 def picture_clip(title, picture, windows, *, note="", seed=0):
-    """A `Clip` of one normalised spectrogram ``(n_frames, n_bins)`` of the windows' kind, through their sound step."""
+    """A `Clip` of one normalised spectrogram ``(n_frames, n_bins)`` of the windows' kind, through their sound step.
+
+    White is the picture's own largest value, so that a faint one can be seen too.
+    """
     settings = windows.settings
     level = float(np.mean(list(settings["ref_db"].values())))
     picture = np.asarray(picture)[None]
     sound = inversion.reconstruct(picture, audio=settings["audio"], ref_db=level, max_db=settings["max_db"], seed=seed)
-    return clip(title, sound, features.SR, picture, note=note)
+    return clip(title, sound, features.SR, picture, note=note, clim=(0, max(float(picture.max()), 1e-3)))
 
 
 @dataclass(frozen=True)
