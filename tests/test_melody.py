@@ -262,7 +262,7 @@ def test_true_pictures_score_as_the_ceiling(run, monkeypatch):
 
     windows, made = run.windows(), reconstruction.reconstruct
 
-    def perfect(run, recording, *, start, duration, seed, windows, split):
+    def perfect(run, recording, *, start, duration, seed, windows, split, overlap, store):
         found = made(run, recording, start=start, duration=duration, windows=windows, split=split)
         sound = melody._true_way(windows, found.stimulus, start, duration, seed)
         return type(found)(sound, found.sr, found.pictures, start, recording, found.stimulus, found.seen, found.ref_db)
