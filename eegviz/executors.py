@@ -305,7 +305,7 @@ def _call(function, args, attempt):
 
 
 def _answer(sender, function, args, kwargs):
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits one that is ignored
+    signal.signal(signal.SIGINT, _once)  # a shell's background job inherits one that is ignored
     try:
         sender.send("ready")
         answer = (True, function(*args, **kwargs))
@@ -313,10 +313,15 @@ def _answer(sender, function, args, kwargs):
         error.add_note(traceback.format_exc())
         answer = (False, error)
     except KeyboardInterrupt:  # of the whole program, which says so itself
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         sys.exit(130)
     sender.send(answer)
     sender.close()
+
+
+def _once(number, frame):
+    """Raise the first interrupt and ignore the next: a terminal's goes to everybody, and the program passes it on."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _interrupt(process):
