@@ -301,7 +301,8 @@ def _linear(run, opened):
 
 def _job(run, opened, windows):
     split = run.split(windows)
-    table = windows.table.iloc[split.test].reset_index(drop=True)
+    # threads read it: a copy is one block a dtype, which pandas would else make in place while another thread looks
+    table = windows.table.iloc[split.test].reset_index(drop=True).copy()
     _check_predictions(run, table)
     return scoring.Job(run, opened, windows, split, table)
 
