@@ -232,7 +232,7 @@ def calibrate(
     Parameters
     ----------
     n_sets : int ≥ 2
-        Null data sets. The defaults are `FAST` (about 13 s on one core); ``calibrate(**FULL)`` is for a report that claims
+        Null data sets. The defaults are `FAST` (about 16 s on one core); ``calibrate(**FULL)`` is for a report that claims
         a false-positive rate.
     n_permutations : int ≥ 20
         Of 5-s blocks within recordings, for each p.

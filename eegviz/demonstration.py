@@ -1,7 +1,7 @@
-"""The demonstration: simulate a data set, train the shared runs once, run the notebook series, write the pages.
+"""The demonstration: simulate two data sets, train the shared runs once, run the notebook series, write the pages.
 
 Nothing is downloaded and nothing else is needed. The default takes minutes on two cores; ``full`` is the recipe at the
-size of NMED-T, meant for a GPU, and says first what it will need.
+sizes of the studies, meant for a GPU, and says first what it will need.
 
 Functions: `run`, `full_size_notice`.
 """

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from eegviz import features, inversion, reconstruction
 from eegviz.errors import ParameterError
-from eegviz.listening.grid import Clip, Grid, clip
+from eegviz.listening.grid import Grid, clip
 
 
 def listeners_grid(
@@ -49,10 +47,9 @@ def listeners_grid(
     for song in songs:
         of_song = test[test["stimulus"] == song].drop_duplicates("subject").head(n_listeners)
         drawn = [made(run, r, ref_db=(ref_db or {}).get(song), **options) for r in of_song["recording"]]
-        clips = [_original(run, store, windows, drawn[0], duration, sr)]
-        clips += [_drawn(run, one, clips[0], who, duration) for one, who in zip(drawn, of_song["subject"], strict=True)]
-        clips = [one.clip for one in clips] + [None] * (n_listeners - len(drawn))
-        rows.append((_title(store, song), tuple(clips)))
+        original, true = _original(run, store, windows, drawn[0], duration, sr)
+        clips = [_drawn(run, one, true, who, duration) for one, who in zip(drawn, of_song["subject"], strict=True)]
+        rows.append((_title(store, song), (original, *clips, *[None] * (n_listeners - len(drawn)))))
     columns = ("Original", *(f"Listener {i + 1}" for i in range(n_listeners)))
     return Grid(
         columns, tuple(rows), f"{_simulated(store)}{duration} s of test seconds, split {split.spec}: {split.label}"
@@ -100,9 +97,11 @@ def conditions_grid(found, store, *, songs=None, duration=10, overlap=0.5, sr=16
                 windows=windows[name], split=splits[name], store=store,
             )  # fmt: skip
             start = one.start
-            clips = clips or [_original(run, store, windows[name], one, duration, sr)]
-            clips.append(_drawn(run, one, clips[0], who, duration))
-        rows.append((_title(store, song), tuple(one.clip for one in clips)))
+            if not clips:
+                original, true = _original(run, store, windows[name], one, duration, sr)
+                clips.append(original)
+            clips.append(_drawn(run, one, true, who, duration))
+        rows.append((_title(store, song), tuple(clips)))
     specs = ", ".join(dict.fromkeys(f"{name}: split {split.spec}" for name, split in splits.items()))
     caption = f"{_simulated(store)}{duration} s of test seconds, windows overlapping by {overlap:.0%}; {specs}"
     return Grid(("Original", *found), tuple(rows), caption)
@@ -120,24 +119,18 @@ def picture_clip(title, picture, windows, *, note="", seed=0):
     return clip(title, sound, features.SR, picture, note=note, clim=(0, max(float(picture.max()), 1e-3)))
 
 
-@dataclass(frozen=True)
-class _Cell:
-    clip: Clip
-    sound: np.ndarray
-
-
 def _original(run, store, windows, drawn, duration, sr):
-    """The true sound and pictures of the seconds of a reconstruction."""
+    """The clip of the true sound of the seconds of a reconstruction, and the sound itself."""
     song, start = drawn.stimulus, drawn.start
     true, rate = reconstruction.original(run, song, start=start, duration=duration, opened=store, sr=sr)
     pictures = windows.picture(song, np.arange(start, start + duration))
-    return _Cell(clip(f"{song}, original", true, rate, pictures, note=f"from second {start}"), true)
+    return clip(f"{song}, original", true, rate, pictures, note=f"from second {start}"), true
 
 
-def _drawn(run, drawn, original, who, duration):
+def _drawn(run, drawn, true, who, duration):
     note = f"listener {who}, {_score(run, drawn, duration)}"
     name = f"{drawn.stimulus}, reconstruction from {who}"
-    return _Cell(clip(name, drawn.sound, drawn.sr, drawn.pictures, reference=original.sound, note=note), drawn.sound)
+    return clip(name, drawn.sound, drawn.sr, drawn.pictures, reference=true, note=note)
 
 
 def _title(store, song):
