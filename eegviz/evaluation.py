@@ -301,8 +301,7 @@ def _linear(run, opened):
 
 def _job(run, opened, windows):
     split = run.split(windows)
-    # threads read it: a copy is one block a dtype, which pandas would else make in place while another thread looks
-    table = windows.table.iloc[split.test].reset_index(drop=True).copy()
+    table = windows.table.iloc[split.test].reset_index(drop=True)
     _check_predictions(run, table)
     return scoring.Job(run, opened, windows, split, table)
 

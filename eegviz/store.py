@@ -214,8 +214,7 @@ class Store:
             raise ParameterError(unknown("table", name, self.manifest["tables"], self.path))
         if name not in self._tables:
             text = self._read_text(f"{name}.csv")
-            table = parse_table(text, self.manifest["tables"][name], self.path / f"{name}.csv")
-            self._tables[name] = table.copy()  # one block a dtype: threads read it
+            self._tables[name] = parse_table(text, self.manifest["tables"][name], self.path / f"{name}.csv")
         return self._tables[name]
 
     def _channel_row(self, recording):

@@ -346,7 +346,7 @@ def _table(store, rows, tmin, tmax):
         for column in TABLE_COLUMNS[:-1]:
             part[column] = row[column]
         parts.append(part[TABLE_COLUMNS])
-    table = pd.concat(parts, ignore_index=True).copy()  # one block a dtype: threads read it
+    table = pd.concat(parts, ignore_index=True)
     if table.empty:
         raise ParameterError(
             f"{store.path}: no whole second lies between tmin={tmin:g} and {'the end' if tmax is None else f'tmax={tmax:g}'}; "
