@@ -90,14 +90,13 @@ class Substitute:
 
     def __init__(self, run, windows, opened, *, seed=0):
         self._windows, self._store, self._seed = windows, opened, seed
-        self._net = run.network()
-        self._compute = fitting.Compute.choose("auto", run.provenance["precision"])
+        compute = fitting.Compute.choose("auto", run.provenance["precision"])
+        self._blocks = fitting.predictor(run.network(), compute=compute)
         self._zero = None
 
     def predict(self, eeg):
         """Outputs of the run for EEG pictures ``(n, n_rows, n_channels)``."""
-        blocks = fitting.predict(self._net, lambda i: (eeg[i], None), np.arange(len(eeg)), compute=self._compute)
-        return np.concatenate(list(blocks))
+        return np.concatenate(list(self._blocks(lambda i: (eeg[i], None), np.arange(len(eeg)))))
 
     def zero(self, n):
         """The one answer to no signal at all, for `n` windows."""

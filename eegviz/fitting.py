@@ -189,14 +189,26 @@ def fit(
     return state.history
 
 
-def predict(net, batches, index, *, compute=None):
-    """Outputs of `net` for the windows `index`, in order: an iterator of ``(n, …)`` float32 arrays."""
+def predictor(net, *, compute=None):
+    """A function ``(batches, index) -> blocks`` as `predict` is for one network, which threads may call side by side.
+
+    The network is moved to its device here and never again: moving one rebuilds what its recurrent layers read.
+    """
     compute = compute or Compute.choose()
     net = net.to(compute.device, memory_format=torch.channels_last).eval()
-    with torch.inference_mode(), torch.autocast(compute.device.type, torch.bfloat16, compute.precision == "bf16"):
-        for i in range(0, len(index), PREDICT_BATCH):
-            x = torch.from_numpy(np.ascontiguousarray(batches(index[i : i + PREDICT_BATCH])[0]))
-            yield net(x.to(compute.device)).float().cpu().numpy()
+
+    def blocks(batches, index):
+        with torch.inference_mode(), torch.autocast(compute.device.type, torch.bfloat16, compute.precision == "bf16"):
+            for i in range(0, len(index), PREDICT_BATCH):
+                x = torch.from_numpy(np.ascontiguousarray(batches(index[i : i + PREDICT_BATCH])[0]))
+                yield net(x.to(compute.device)).float().cpu().numpy()
+
+    return blocks
+
+
+def predict(net, batches, index, *, compute=None):
+    """Outputs of `net` for the windows `index`, in order: an iterator of ``(n, …)`` float32 arrays."""
+    return predictor(net, compute=compute)(batches, index)
 
 
 @dataclass

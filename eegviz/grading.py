@@ -77,13 +77,11 @@ def namer(run: runs.Run):
         return None
     net = _build(run.config["classifier"], run.provenance["shapes"][1], len(classes))
     net.load_state_dict(load_file(run.path / FILE))
-    compute = fitting.Compute.choose("auto", run.provenance["precision"])
+    blocks = fitting.predictor(net, compute=fitting.Compute.choose("auto", run.provenance["precision"]))
 
     def name(pictures):
-        blocks = fitting.predict(
-            net, lambda rows: (np.asarray(pictures[rows], np.float32), None), np.arange(len(pictures)), compute=compute
-        )
-        return np.array(classes)[np.concatenate(list(blocks)).argmax(1)]
+        given = blocks(lambda rows: (np.asarray(pictures[rows], np.float32), None), np.arange(len(pictures)))
+        return np.array(classes)[np.concatenate(list(given)).argmax(1)]
 
     return name
 

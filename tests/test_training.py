@@ -1,4 +1,6 @@
 import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -52,6 +54,26 @@ def test_stored_weights_make_the_stored_predictions(run, tiny_store):
     compute = fitting.Compute.choose("cpu", "float32")
     blocks = fitting.predict(run.network(), lambda i: (windows.eeg[i], None), test, compute=compute)
     np.testing.assert_allclose(np.concatenate(list(blocks)), run.predictions, atol=1e-6)
+
+
+class First(torch.nn.Module):
+    def forward(self, given):
+        return given[0]
+
+
+def test_threads_share_one_predictor():
+    compute, eeg = fitting.Compute.choose("cpu", "float32"), np.ones((300, 4, 3), np.float32)
+    net = torch.nn.Sequential(torch.nn.GRU(3, 5, batch_first=True), First())
+    blocks, switching = fitting.predictor(net, compute=compute), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            found = list(
+                pool.map(lambda _: np.concatenate(list(blocks(lambda i: (eeg[i], None), range(300)))), range(200))
+            )
+    finally:
+        sys.setswitchinterval(switching)
+    assert all((one == found[0]).all() for one in found)
 
 
 def test_same_config_is_reused(run, tiny_store):

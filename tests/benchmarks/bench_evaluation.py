@@ -49,7 +49,7 @@ def measure(folder):
     found = {}
     for name, (recipe, settings) in RECIPES.items():
         options = recipes.recipe(opened, recipe)
-        config = training.configure(opened, **options | {"settings": options.get("settings", {}) | settings})
+        config = training.configure(opened, **options | {"settings": (options.get("settings") or {}) | settings})
         found[name] = evaluate(training.train(opened, config, out=folder / "runs", progress=False).path)
     return found
 
