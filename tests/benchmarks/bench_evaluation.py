@@ -44,13 +44,19 @@ def evaluate(run):
 
 
 def measure(folder):
-    """Seconds and bytes of every model, by its name."""
+    """Seconds and bytes of every model, by its name: the lower of two evaluations that keep nothing of each other."""
     opened = store.open(demo.make_store(folder / "store", progress=False))
     found = {}
     for name, (recipe, settings) in RECIPES.items():
         options = recipes.recipe(opened, recipe)
         config = training.configure(opened, **options | {"settings": (options.get("settings") or {}) | settings})
-        found[name] = evaluate(training.train(opened, config, out=folder / "runs", progress=False).path)
+        run = training.train(opened, config, out=folder / "runs", progress=False).path
+        tries = []
+        for _ in range(2):
+            for kept in opened.path.rglob("ceiling-*.npy"):
+                kept.unlink()
+            tries.append(evaluate(run))
+        found[name] = tuple(min(values) for values in zip(*tries, strict=True))
     return found
 
 
