@@ -14,6 +14,7 @@ from concurrent.futures import as_completed
 from pathlib import Path
 
 from eegviz import chorales, executors, recipes, report
+from eegviz.errors import ParameterError
 
 SONGS, MELODIES = "store", "melodies"  # folders of the two stores
 # What a worker trains in one go: the linear decoders first, which stand beside the others, then the longest. Linear
@@ -45,7 +46,8 @@ def full_size_notice() -> str:
     heard = melodies["n_subjects"] * len(chorales.CHORALES) * melodies["n_repeats"]
     windows, trials = int(n * songs["duration"]), 2 * int(heard * int(chorales.DURATION))
     store = (n * 125 * songs["duration"] * 125 + 2 * heard * 64 * chorales.DURATION * 64) * 4 / 1e9
-    features = (windows * (63 + 63 + 125) * 125 + trials * 64 * 64) * 4 / 1e9
+    # periodogram, Welch and raw; the linear decoders' seconds with their context; melodies again for both conditions at once
+    features = (windows * (63 + 63 + 125 + 175) * 125 + 2 * trials * (64 + 90) * 64) * 4 / 1e9
     networks = [name for _, names in _TASKS for name in names if "ridge" not in name]
     gans = sum("gan" in name or "generator" in name for name in networks)
     steps = windows * 0.75 / 60
@@ -82,10 +84,14 @@ def run(out, *, full=False, seed=0, jobs=2) -> Path:
     ------
     EegvizError
         A notebook failed; its page says where.
+    ParameterError
+        The folder holds stores of another seed or size.
     """
     out = Path(out)
     jobs = max(1, jobs)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
+    for name, sizes in (FULL if full else FAST).items():
+        _check_made(out / name, {**sizes, "seed": seed})
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, executors.cores() // jobs)))
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # read by glibc when a process starts: memory is what Binder lacks
     _say(1, "simulating music and EEG, making features", f"{out / SONGS}, {out / MELODIES}")
     with executors.Processes(jobs) as pool:
@@ -97,6 +103,20 @@ def run(out, *, full=False, seed=0, jobs=2) -> Path:
     _say(3, "running the notebooks", out)
     stores = [out / SONGS, out / MELODIES]
     return report.report(None, stores, out=out, runs=out / "runs", fast=not full, seed=seed, jobs=jobs)
+
+
+def _check_made(path, wanted):
+    """Refuse a store that is there already and was made with another seed or size than `wanted`."""
+    if not path.exists():
+        return
+    from eegviz import store as stores
+
+    about = stores.open(path).manifest["about"]
+    other = [f"{key} {about[key]}, not {value}" for key, value in wanted.items() if about.get(key, value) != value]
+    if other:
+        raise ParameterError(
+            f"{path} is of another demonstration ({'; '.join(other)}). Choose another folder with --out, or delete this one."
+        )
 
 
 def _all(tasks):

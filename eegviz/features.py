@@ -111,18 +111,24 @@ def layout(kind) -> Layout:
 
 
 def frame_times(n_frames):
-    """Seconds at which the frames of a one-second picture are centred, by their number.
+    """Seconds at which the frames of a picture are centred, by their number.
 
-    The hop is the longest of any layout by which so many frames lie within a second.
+    Of one second, the hop is the longest of any layout by which so many frames lie within it; more frames are those of
+    several seconds, one after another.
 
     >>> [(n, round(float(frame_times(n)[1]), 4)) for n in (44, 87)]
     [(44, 0.0232), (87, 0.0116)]
+    >>> frame_times(4 * 44)[[0, 44, 88, 132]].tolist()
+    [0.0, 1.0, 2.0, 3.0]
     """
     hops = [one.hop_length for one in LAYOUTS.values() if n_frames <= one.n_frames]
-    if not hops:
-        most = max(one.n_frames for one in LAYOUTS.values())
-        raise ParameterError(f"a second has at most {most} frames in any layout; found {n_frames}.")
-    return np.arange(n_frames) * max(hops) / SR
+    if hops:
+        return np.arange(n_frames) * max(hops) / SR
+    whole = [one.n_frames for one in LAYOUTS.values() if n_frames % one.n_frames == 0]
+    if not whole:
+        each = " or ".join(str(n) for n in sorted({one.n_frames for one in LAYOUTS.values()}))
+        raise ParameterError(f"a picture of several seconds has {each} frames for each; found {n_frames}.")
+    return (np.arange(n_frames // whole[0])[:, None] + frame_times(whole[0])).ravel()
 
 
 # ---------------------------------------------------------------------------------------------- EEG

@@ -199,9 +199,9 @@ def run_hash(config) -> str:
 
 
 def split(config, windows):
-    """The split of a run's config over its `windows`, with the gap that their band and context need."""
-    wanted = config["split"]
-    return splits.split(windows.table, wanted["spec"], seed=wanted["seed"], gap=windowing.gap(windows.settings))
+    """The split of a run's config over its `windows`, with the gap that their length, band and context need."""
+    wanted, gap = config["split"], windowing.gap(windows.settings)
+    return splits.split(windows.table, wanted["spec"], seed=wanted["seed"], gap=gap, window=windows.duration)
 
 
 def build(config, *shapes):

@@ -10,6 +10,7 @@ Functions: `configure`, `train`.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from pathlib import Path
 
@@ -58,8 +59,8 @@ def configure(
     settings : dict, optional
         Changes to the preset, such as ``{"width": 2}``.
     eeg, audio, condition, tmin, tmax, ref_db, max_db
-        See `eegviz.windowing.windows`. Without `eeg` the model's own kind: raw for the linear decoder, else the
-        periodogram; without `audio` too: mel-80-db for the gan, else mel-db. Scores of different kinds are not
+        See `eegviz.windowing.windows`. Without `eeg` the model's own kind: raw for the linear decoder and the
+        gan, else the periodogram; without `audio` too: mel-80-db for the gan, else mel-db. Scores of different kinds are not
         comparable: name one kind for runs that shall stand in one table. Band and context follow from the model.
     split : str
         See `eegviz.splits.split`.
@@ -91,6 +92,8 @@ def configure(
     ):
         if value not in known:
             raise ParameterError(f"unknown {name} {value!r}; known are {', '.join(known)}.")
+    if isinstance(ref_db, dict) and not all(isinstance(v, (int, float)) and math.isfinite(v) for v in ref_db.values()):
+        raise ParameterError(f"ref_db expects a level in dB for each stimulus; found {ref_db}.")
     checked = module.for_features(checked, eeg)
     splits.check_spec(split)
     windowing.recordings(store, condition)  # refuses a condition that the store does not have
@@ -158,10 +161,12 @@ def linear_config(store: Store, config):
     nyquist = store.recordings["sfreq"].min() / 2
     band = models.config(LINEAR).band
     settings = {} if band[1] < nyquist else {"band": (band[0], 0.9 * float(nyquist))}
-    return configure(
+    linear = configure(
         store, model=LINEAR, settings=settings, split=config["split"]["spec"], split_seed=config["split"]["seed"],
         classifier=config["classifier"], **kept,
     )  # fmt: skip
+    linear["features"] |= {key: asked[key] for key in ("duration",) if key in asked}
+    return linear
 
 
 def _train(store, config, folder, device, progress):

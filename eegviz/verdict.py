@@ -82,7 +82,8 @@ def decide(row, controls, *, can_separate, label, shifts=()) -> dict:
         gone = control["low"] is not None and control["low"] <= chance and control["score"] < low
         seen = f"{control['score']:.3f} [{number(control['low'])}, {number(control['high'])}]"
         reasons.append(_reason(gone, f"{name} EEG: {seen}, {'gone' if gone else 'not gone'}"))
-    away = [shift for shift in shifts if abs(shift["seconds"]) in AWAY and shift["score"] is not None]
+    asked = _away(shifts)
+    away = [shift for shift in shifts if abs(shift["seconds"]) in asked and shift["score"] is not None]
     if away:
         mean = sum(shift["score"] for shift in away) / len(away)
         gone = mean < low and mean - chance < (row["score"] - chance) / 2
@@ -311,7 +312,7 @@ def _rule(result):
         return []
     judge = JUDGES[row["metric"]].removesuffix(" EEG")
     there = [shift["seconds"] for shift in result["shifts"] if shift["score"] is not None]
-    seconds = sorted({abs(s) for s in there if abs(s) in AWAY})
+    seconds = sorted({abs(s) for s in there} & _away(result["shifts"]))
     away = f"{_listed([str(s) for s in seconds])} s away" if seconds else ""
     asked = (
         f"all must hold: p < {f'{ALPHA:g}'.removeprefix('0')}; the interval above chance and above the best answer "
@@ -427,6 +428,12 @@ def _why(result, row, group, key):
     if key in ("song mean", "song spectrum", "random second", "song told"):
         return "no test song is in the training side"
     return "not in all folds" if _is_pooled(result) else "not defined in this test"
+
+
+def _away(shifts):
+    """`AWAY`, or for windows of several seconds their next multiples."""
+    step = min((abs(shift["seconds"]) for shift in shifts if shift["seconds"]), default=1)
+    return {-(-seconds // step) * step for seconds in AWAY}
 
 
 def _shifts(shifts):

@@ -137,6 +137,17 @@ def test_binder_takes_the_same_versions_on_the_same_python():
     assert lines_of("binder/requirements.txt")[:2] == ["-c constraints.txt", "-e .[all]"]
 
 
+def test_binder_makes_the_stores_that_notebooks_open():
+    made = (ROOT / "binder/postBuild").read_text()
+    named = {
+        m
+        for path in NOTEBOOKS
+        for m in re.findall(r'"\.\./(reports/demo/[a-z]+)"', path.read_text().replace('\\"', '"'))
+    }
+    assert {name for name in named - {"reports/demo/runs"} if f'"{name}"' not in made} == set()
+    assert len(named) > 2
+
+
 def test_there_are_notebooks():
     assert len(NOTEBOOKS) >= 6
 

@@ -54,7 +54,7 @@ def default_audio(name):
     return getattr(module(name), "AUDIO", AUDIO)
 
 
-def config(name, preset=None, **settings):
+def config(name, preset=None, /, **settings):
     """The validated settings of a model: a preset, changed by `settings`."""
     model = module(name)
     preset = preset or model.DEFAULT_PRESET
