@@ -40,7 +40,8 @@ class Windows:
     Attributes
     ----------
     table : pd.DataFrame
-        One row a window: recording, subject, stimulus, condition, repeat, session, second.
+        One row a window: recording, subject, stimulus, condition, repeat, session, second; and piece, where the store says
+        of which piece its stimuli are versions.
     eeg : np.ndarray [shape=(n, n_rows, n_channels)], float32, memory-mapped
         EEG pictures; µV (raw) or µV²/Hz (spectra).
     sounds : dict of np.ndarray [shape=(n_seconds, n_frames, n_bins)], float32, memory-mapped
@@ -336,7 +337,9 @@ def _common_layout(store, rows):
 
 
 def _table(store, rows, tmin, tmax):
-    duration = dict(zip(store.stimuli["stimulus"], store.stimuli["duration"], strict=True))
+    stimuli = store.stimuli
+    duration = dict(zip(stimuli["stimulus"], stimuli["duration"], strict=True))
+    pieces = dict(zip(stimuli["stimulus"], stimuli["piece"], strict=True)) if "piece" in stimuli else {}
     parts = []
     for row in rows.to_dict("records"):
         end = min(row["start"] + row["n_times"] / row["sfreq"], duration[row["stimulus"]], tmax or math.inf)
@@ -345,7 +348,8 @@ def _table(store, rows, tmin, tmax):
         part = pd.DataFrame({"second": seconds})
         for column in TABLE_COLUMNS[:-1]:
             part[column] = row[column]
-        parts.append(part[TABLE_COLUMNS])
+        part = part[TABLE_COLUMNS]
+        parts.append(part.assign(piece=pieces[row["stimulus"]]) if pieces else part)
     table = pd.concat(parts, ignore_index=True)
     if table.empty:
         raise ParameterError(

@@ -7,7 +7,7 @@ import yaml
 
 from eegviz import datasets, store
 from eegviz.datasets import mad_eeg
-from eegviz.errors import DataError
+from eegviz.errors import DataError, ParameterError
 
 SECONDS, SFREQ, SR = 6, 256, 44100
 CHANNELS = ["Fp1", "Fp2", "F3", "F4", "C3", "C4", "P3", "P4", "O1", "O2", "F7", "F8", "T7", "T8", "P7", "P8", "Fz", "Cz",
@@ -122,6 +122,7 @@ def test_sounds_of_one_name_that_differ(tmp_path):
     report = datasets.ingest("mad-eeg", folder, tmp_path / "s")
     opened = store.open(report.store)
     assert opened.stimuli["stimulus"].tolist() == [DUO, f"{DUO}_0003"]
+    assert opened.stimuli["piece"].tolist() == ["pop mixtape"] * 2
     assert any("differs from an earlier one of this name" in line for line in report.warnings)
 
 
@@ -199,3 +200,13 @@ def test_what_is_missing_and_damaged_files(tmp_path):
 
 def test_ids():
     assert mad_eeg._identifier("classique trio/Co.") == "classique-trio-Co"
+
+
+def test_mixtures_of_one_song_are_one_piece(read, tmp_path):
+    pieces = read[1].stimuli.set_index("stimulus")["piece"]
+    assert set(pieces) == {"pop mixtape"}  # genre and song of the YAML file
+    from eegviz import splits, windowing
+
+    table = windowing.windows(read[1], cache=tmp_path).table
+    with pytest.raises(ParameterError, match="all songs of the table .* are versions of one piece"):
+        splits.split(table, f"song:{DUO}")

@@ -31,7 +31,7 @@ class Song:
 
 def stand_ins(songs):
     """The songs of simulated files: their numbers, but not the titles, artists and tempi of music that nobody played."""
-    dropped = ("artist", "bpm")
+    dropped = ("artist", "bpm", "piece")
     return {
         number: replace(song, title="simulated", columns={k: v for k, v in song.columns.items() if k not in dropped})
         for number, song in songs.items()

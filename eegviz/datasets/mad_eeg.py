@@ -9,9 +9,10 @@ each: ``target`` (the instrument attended to), ``instruments``, ``ensemble``, ``
 sound: no ``--audio`` is needed.
 
 Trials whose sound is the same to the byte (the same mixture, another target, another listener) share **one stimulus**,
-so that no split puts a sound on both sides while calling it new; ``repeat`` counts a listener's trials of it, and
-``target`` and ``trial`` are columns of the recordings. A stimulus is called as its first trial, without the target; where
-two sounds of one name differ, the second gets its listener's number behind it.
+so that no split puts a sound on both sides while calling it new; other mixtures and themes of a song are the same ``piece``,
+which splits by song hold out together. ``repeat`` counts a listener's trials of a stimulus, and ``target`` and ``trial`` are
+columns of the recordings. A stimulus is called as its first trial, without the target; where two sounds of one name differ,
+the second gets its listener's number behind it.
 Channels are named as the YAML file says (``ch_names`` in ``eeg_info``); without that they are numbered. Values are taken
 as µV. The file is read in a child process, one array at a time.
 """
@@ -82,7 +83,7 @@ def ingest(source, store_path, *, unit="uV", max_mismatch=_audio.MAX_MISMATCH, o
     jobs = [partial(_nmed.complain, line) for line in doubles]
     jobs += [partial(_nmed.complain, f"{file}: a second file of the data set; read it alone") for file, _ in files[1:]]
     if yaml is None:
-        jobs.append(partial(_note, f"{path}: no {path.stem}.yaml beside it, so targets and channel names are unknown"))
+        jobs.append(partial(_note, f"{path}: no {path.stem}.yaml beside it, so targets, pieces and channel names are unknown"))
     elif names is None:
         jobs.append(partial(_note, f"{yaml}: no ch_names in eeg_info, so channels are numbered"))
     for listener in outline:
@@ -153,16 +154,18 @@ def _add(
     notes.warn(warning)
     y, eeg = y[: round(seconds * _audio.SR)], eeg[:, : round(seconds * sfreq)]
     digest = hashlib.sha256(y.tobytes()).hexdigest()
+    called = _identifier(stimulus).removesuffix(f"_{facts.get('target', '')}")
     name = known.get(digest)
     if name is None:
-        name = _identifier(stimulus).removesuffix(f"_{facts.get('target', '')}")
+        name = called
         if name in known.values():
             notes.warn(f"{where}: the sound differs from an earlier one of this name; kept as {name}_{subject}")
             name = _identifier(f"{name}_{subject}" if f"{name}_{subject}" not in known.values() else stimulus)
         known[digest] = name
     heard[name] = heard.get(name, 0) + 1
     if not writer.has_stimulus(name, stamp=digest):
-        extra = {key: str(facts[key]) for key in COLUMNS if key in facts}
+        extra = {key: str(facts[key]) for key in COLUMNS if facts.get(key) is not None}
+        extra["piece"] = " ".join(extra[key] for key in ("genre", "song") if key in extra) if "song" in extra else called
         writer.add_stimulus(
             name, y, sr=_audio.SR, title=str(stimulus), stamp=digest,
             instruments=" ".join(map(str, facts.get("instruments", []))), **extra,

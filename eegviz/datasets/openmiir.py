@@ -25,7 +25,7 @@ The sounds are in the authors' repository, under ``audio/``, for use within the 
 named like ``S01_Chim Chim Cheree_lyrics.wav``, and there are two versions, told by the folder's name: ``full.v1``,
 ``cues.v1`` (P01 to P08) and ``full.v2``, ``cues.v2`` (from P09 on). Five sounds differ between them; the other seven are
 the same file (``full.v1`` links to it), hence **one stimulus**: ``stim21``, beside ``stim01_v1`` and ``stim01_v2``. Sounds
-in other folders stand for both versions.
+in other folders stand for both versions. With lyrics or without, in v1 or v2, a song is the same ``piece``.
 
 Recordings are called ``P01_stim21_c3_r2``; ``repeat`` counts a stimulus' trials of "listening" or "imagery" in time.
 """
@@ -255,7 +255,7 @@ class _Sound:
         if not writer.has_stimulus(self.stimulus, stamp=self.stamp):
             writer.add_stimulus(
                 self.stimulus, _audio.read(self.path), sr=_audio.SR, title=self.title, stamp=self.stamp,
-                audio_file=self.path.name, music_at=self.music_at,
+                audio_file=self.path.name, music_at=self.music_at, piece=self.title.removesuffix(" (lyrics)"),
             )  # fmt: skip
 
 
