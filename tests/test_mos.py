@@ -347,6 +347,15 @@ def test_damaged_listeners_are_left_out_one_clear_line_each(source, tmp_path):
         assert any(re.search(message, line) for line in lines), (message, lines)
 
 
+def test_a_damaged_first_listener_does_not_end_the_ingest(source, tmp_path):
+    (source / "dataSub1.mat").write_bytes((source / "dataSub2.mat").read_bytes()[:500])
+    report = datasets.ingest("mos", source, tmp_path / "s")
+    assert report.n_recordings == 4  # those of listener 2
+    assert len(report.problems) == 1
+    assert "dataSub1.mat" in report.problems[0]
+    assert store.open(report.store).montage == "biosemi64"
+
+
 def test_channel_labels_that_cannot_be(source, tmp_path):
     with pytest.raises(DataError, match="expected different channel names"):
         mos.channel_names([{"labels": "Cz (A1)"}, {"labels": "Cz (A2)"}], "x.mat")

@@ -113,6 +113,7 @@ def test_sounds(read):
     opened = read[1]
     row = opened.stimuli.set_index("stimulus").loc["stim01_v1"]
     assert (row["title"], row["music_at"]) == ("Chim Chim Cheree (lyrics)", MUSIC_AT)
+    assert row["piece"] == "Chim Chim Cheree"  # with lyrics or without, in both versions
     assert row["duration"] == pytest.approx(SECONDS)
 
 

@@ -30,7 +30,7 @@ from sys import modules
 import numpy as np
 
 from eegviz import store
-from eegviz.datasets import _audio, _common, _matlab, _mos_sound, _nmed
+from eegviz.datasets import _audio, _common, _matlab, _mos_sound, _nmed, own
 from eegviz.errors import DataError
 
 NAME = "mos"
@@ -92,7 +92,7 @@ def ingest(
         )
     if subjects:
         design = _read_design(stims[0][0])
-        montage = _montage(subjects[0][0])
+        montage = own.montage_of_files([path for path, _ in subjects], _names_of)
         jobs.append(partial(_note_design, design, whole))
         placed = {}
         for path, match in sorted(subjects, key=lambda item: int(item[1][1])):
@@ -381,13 +381,11 @@ def _positions(value, n_trials, path, notes):
     return [int(v) for v in value]
 
 
-def _montage(path):
-    """The smallest standard montage that holds the channels of the first listener, or None."""
-    from eegviz.datasets import own
-
+def _names_of(path):
+    """The channel names of a listener's file."""
     with _matlab.Tree(path, "eeg") as tree:
         names = tree.tree.get("chanlocs") if isinstance(tree.tree, dict) else None
-    return own.montage_of(channel_names(names, path))
+    return channel_names(names, path)
 
 
 def _sounds(source, audio):

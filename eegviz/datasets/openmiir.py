@@ -112,8 +112,8 @@ def ingest(source, store_path, *, audio=None, unit="V", offsets=None, overwrite=
     for path, match in files:
         jobs.append(partial(_ingest_file, path, int(match[1]), placed, settings))
     return _common.run(
-        store_path, jobs, module=modules[__name__], montage=_montage([path for path, _ in files]), identity=identity,
-        overwrite=overwrite,
+        store_path, jobs, module=modules[__name__], identity=identity, overwrite=overwrite,
+        montage=own.montage_of_files([path for path, _ in files], lambda path: own.open_raw(path)[1]),
     )  # fmt: skip
 
 
@@ -335,17 +335,3 @@ def _events(raw, path):
         text = " ".join(str(error).split())[:200]
         raise DataError(f"{path}: the events in {STIM_CHANNEL} cannot be read: {text}; copy the file again") from error
     return np.stack([events[:, 0] - raw.first_samp, events[:, 2]], axis=1)
-
-
-def _montage(paths):
-    """The smallest standard montage that holds the channels of the first file that can be read, or None."""
-    import warnings
-
-    for path in paths:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # they are reported when the file is read
-                return own.montage_of(own.open_raw(path)[1])
-        except DataError:
-            continue  # so is this
-    return None

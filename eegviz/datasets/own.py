@@ -147,6 +147,26 @@ def montage_of(ch_names):
     return None
 
 
+def montage_of_files(paths, read_names):
+    """Return the smallest standard montage that holds the channels of the first file that can be read, or None.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    read_names : callable
+        From a path to its channel names; a file for which it raises DataError is passed over, because whoever reads the
+        file reports that.
+    """
+    for path in paths:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # they are reported when the file is read
+                return montage_of(read_names(path))
+        except DataError:
+            continue  # so is this
+    return None
+
+
 class _Module:
     """What :func:`eegviz.datasets._common.run` asks of a data set, with the user's own title."""
 
