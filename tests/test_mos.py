@@ -308,6 +308,30 @@ def test_dryad_numbers_of_the_converter(made, tmp_path):
     )
 
 
+def test_dryad_odd_trials_do_not_decide_for_the_others(made, tmp_path):
+    """The first trial is empty, the second was cut, the third lies on its side."""
+    odd = [np.zeros((0, 0)), trial(0, 1)[:200], trial(0, 2).T, trial(0, 3), trial(0, 4)]
+    eeg = cell([cell([cell(odd), cell([trial(1, t) for t in range(5)])])])
+    stim = cell([cell([cell([expectation("chor-019")[:, None] for _ in range(5)]) for _ in (0, 1)])])
+    write_dryad(tmp_path / "in", eeg=eeg, stim=stim)
+    report = datasets.ingest("mos", tmp_path / "in", tmp_path / "s", audio=made / "stimuli" / "audio")
+    opened = store.open(report.store)
+    assert opened.stimuli["duration"].tolist() == [pytest.approx(SECONDS)]
+    n_times = opened.recordings.groupby("condition")["n_times"].apply(sorted)
+    assert n_times["listening"] == [200, N_TIMES, N_TIMES]
+    assert n_times["imagery"] == [N_TIMES] * 5
+    text = "\n".join(report.warnings)
+    assert "eeg{1}{1}{1}: empty, left out" in text
+    assert f"eeg{{1}}{{1}}{{2}}: 200 samples, while most trials of chor-019 have {N_TIMES}" in text
+    (line,) = report.problems
+    assert "eeg{1}{1}{3}: expected time × channel (time, 64), found (64, 448), which is channel × time" in line
+
+
+def test_eeg_that_ends_before_the_first_note():
+    with pytest.raises(DataError, match="chor-019: expected EEG that lasts until its first note, found 0.05 s"):
+        _mos_sound.offset_by_notes(np.zeros(22050), "chor-019", 3, sr=22050, sfreq=64)
+
+
 def test_dryad_failures(made, tmp_path):
     audio = made / "stimuli" / "audio"
     write_dryad(tmp_path / "a", stim=cell([cell([cell([np.ones(N_TIMES) for _ in range(8)])] * 2)] * 2))

@@ -23,6 +23,7 @@ says so, and ``unit="biosemi"`` reads them as that.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from sys import modules
@@ -200,7 +201,7 @@ def _ingest_subject(path, subject, design, placed, settings, writer, notes):
                 trials[index].shape,
                 f"{path}, trial {index + 1}",
             )
-        _ingest_trials(tree, plans, placed, ch_names, sfreq, settings, writer, notes)
+        _ingest_trials(tree, _usable(plans, len(ch_names), notes), placed, ch_names, sfreq, settings, writer, notes)
 
 
 # ---------------------------------------------------------------- the Dryad layout
@@ -210,7 +211,7 @@ def _ingest_dryad(path, settings, writer, notes):
     stim = _matlab.read(path, ["stim"])["stim"]
     with _matlab.Tree(path, "eeg", small=("downFs",)) as tree:
         sfreq = _nmed.read_rate(tree.values["downFs"], path)
-        plans, placed, n_channels = {}, {}, set()
+        plans, placed = {}, {}
         for p, (people, heard) in enumerate(_pairs(tree.tree, stim, "eeg", path)):
             cells = _pairs(people, heard, f"eeg{{{p + 1}}}", path)
             if len(cells) != len(DRYAD_CONDITIONS):
@@ -233,17 +234,29 @@ def _ingest_dryad(path, settings, writer, notes):
                     plans[p, c, t] = _Trial(
                         f"S{p + 1:02d}", name, DRYAD_CONDITIONS[c], repeat, t + 1, shape, where
                     )  # fmt: skip
-                    n_channels.add(shape[-1])
-        for plan in plans.values():
-            if plan.stimulus not in placed:
-                placed[plan.stimulus] = None
-                with notes.keep_going():
-                    placed[plan.stimulus] = _mos_sound.place(
-                        plan.stimulus, plan.shape[0] / sfreq, None, sfreq, settings, notes
-                    )
         ch_names = store.make_montage(BIOSEMI64).ch_names
         notes.warn(f"{path} names no channels: taken in BioSemi's order, {ch_names[0]} (A1) to {ch_names[-1]} (B32)")
+        plans = _usable(plans, len(ch_names), notes)
+        for name, n_times in _usual_lengths(plans, notes).items():
+            placed[name] = None
+            with notes.keep_going():
+                placed[name] = _mos_sound.place(name, n_times / sfreq, None, sfreq, settings, notes)
         _ingest_trials(tree, plans, placed, ch_names, sfreq, settings, writer, notes)
+
+
+def _usual_lengths(plans, notes):
+    """Samples of most trials of each melody: they decide how much of its sound is kept. Shorter trials are noted."""
+    counts = {}
+    for plan in plans.values():
+        counts.setdefault(plan.stimulus, Counter())[plan.shape[0]] += 1
+    usual = {name: max(count, key=lambda n: (count[n], n)) for name, count in counts.items()}
+    for plan in plans.values():
+        if plan.shape[0] < usual[plan.stimulus]:
+            notes.warn(
+                f"{plan.where}: {plan.shape[0]} samples, while most trials of {plan.stimulus} have {usual[plan.stimulus]}; "
+                "kept as far as it goes"
+            )
+    return usual
 
 
 def _pairs(cells, other, name, path):
@@ -276,6 +289,19 @@ class _Trial:
         return f"{self.subject}_{self.stimulus}_{self.condition}_r{self.repeat:02d}"
 
 
+def _usable(plans, n_channels, notes):
+    """The trials that hold time × channel; what is wrong with the others is said."""
+    fine = {}
+    for path, plan in plans.items():
+        if not all(plan.shape):
+            notes.warn(f"{plan.where}: empty, left out")
+            continue
+        with notes.keep_going():
+            _check_shape(plan, n_channels)
+            fine[path] = plan
+    return fine
+
+
 def _ingest_trials(tree, plans, placed, ch_names, sfreq, settings, writer, notes):
     """Read the trials whose sound is there, one at a time."""
     todo, stamps = [], {}
@@ -283,14 +309,9 @@ def _ingest_trials(tree, plans, placed, ch_names, sfreq, settings, writer, notes
         sound = placed[plan.stimulus]
         if sound is None:
             continue
-        if not all(plan.shape):
-            notes.warn(f"{plan.where}: empty, left out")
-            continue
-        with notes.keep_going():
-            _check_shape(plan, len(ch_names))
-            stamps[path] = f"{_common.stamp(tree.path)}|{sound.stamp}"
-            if not writer.has_recording(plan.recording, stamp=stamps[path]):
-                todo.append(path)
+        stamps[path] = f"{_common.stamp(tree.path)}|{sound.stamp}"
+        if not writer.has_recording(plan.recording, stamp=stamps[path]):
+            todo.append(path)
     told = set()
     for path, array in tree.take(todo):
         plan, sound = plans[path], placed[plans[path].stimulus]
