@@ -357,7 +357,7 @@ DAMAGES = [
     ({"data": cell([np.full((N_TIMES, 64), np.nan)] * 4)}, "found NaN or infinity"),
     ({"origTrialPosition": np.arange(4.0)[None]}, "4 different places counted from 1, .*, which is counted from 0"),
     ({"origTrialPosition": np.ones((1, 4))}, "4 different places counted from 1"),
-    ({"fs": 0.0}, "expected fs as one rate"),
+    ({"fs": 0.0}, r"expected eeg.fs as one rate in Hz \(64\), found \[0.0\]"),
 ]
 
 
@@ -378,6 +378,13 @@ def test_a_damaged_first_listener_does_not_end_the_ingest(source, tmp_path):
     assert len(report.problems) == 1
     assert "dataSub1.mat" in report.problems[0]
     assert store.open(report.store).montage == "biosemi64"
+
+
+def test_numbers_of_the_converter_are_guessed_before_nanovolts(source, tmp_path):
+    loud = cell([75 * trial(2, k) for k in range(4)])  # a spread of 600
+    write_mat(source / "dataSub2.mat", "eeg", subject(2, 4, data=loud))
+    with pytest.raises(DataError, match="in steps of BioSemi's converter or nV, pass --unit biosemi"):
+        datasets.ingest("mos", source, tmp_path / "s")
 
 
 def test_channel_labels_that_cannot_be(source, tmp_path):

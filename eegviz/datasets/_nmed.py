@@ -221,12 +221,12 @@ def place_stimulus(song, eeg_seconds, settings, writer, notes, *, where, may_be_
     return Placed(song, sound, lead_in, seconds, stamp)
 
 
-def read_rate(value, path):
-    """Return ``fs`` as a float."""
+def read_rate(value, path, *, name="fs", usual=125):
+    """Return a rate in Hz as a float; ``name`` and the ``usual`` value of the data set are for the message."""
     value = np.asarray(value)
     if value.dtype.kind not in "fiu" or value.size != 1 or not SFREQ_RANGE[0] <= float(value.item()) <= SFREQ_RANGE[1]:
         shown = value.ravel()[:3].tolist()
-        raise DataError(f"{path}: expected fs as one rate in Hz (125), found {shown} of shape {value.shape}")
+        raise DataError(f"{path}: expected {name} as one rate in Hz ({usual:g}), found {shown} of shape {value.shape}")
     return float(value.item())
 
 

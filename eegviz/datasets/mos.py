@@ -46,6 +46,8 @@ STIMULI = {1: "chor-096", 2: "chor-038", 3: "chor-101", 4: "chor-019"}  # stim.s
 CONDITIONS = {"listen": "listening", "imag": "imagery"}  # beginnings of condNames
 DRYAD_CONDITIONS = ("listening", "imagery")
 BIOSEMI64 = "biosemi64"
+UNITS = ("biosemi", "uV", "mV", "V", "nV")  # what a file may be in, the likeliest first
+SFREQ = 64  # Hz, of the original files
 LOUD_UV = 100.0  # µV: cleaned EEG with a larger spread is probably not in µV
 
 
@@ -138,7 +140,7 @@ def _read_design(path):
         raise DataError(
             f"{path}: {len(stimuli)} stim.stimIdxs and {len(indices)} stim.condIdxs; expected one each a trial"
         )
-    sfreq = _nmed.read_rate(stim["fs"], path)
+    sfreq = _nmed.read_rate(stim["fs"], path, name="stim.fs", usual=SFREQ)
     data = stim["data"]
     if not _is_cells(data) or data.ndim != 2 or data.shape[1] != len(stimuli):
         raise DataError(
@@ -173,7 +175,7 @@ def _ingest_subject(path, subject, design, placed, settings, writer, notes):
         if not isinstance(eeg, dict):
             raise DataError(f"{path}: expected eeg as a struct, found {type(eeg).__name__}; use the original file")
         _need(eeg, ("data", "fs"), "eeg", path)
-        sfreq = _nmed.read_rate(eeg["fs"], path)
+        sfreq = _nmed.read_rate(eeg["fs"], path, name="eeg.fs", usual=SFREQ)
         trials = np.ravel(eeg["data"], order="F") if _is_cells(eeg["data"]) else []
         if len(trials) != len(design.stimuli):
             raise DataError(
@@ -210,7 +212,7 @@ def _ingest_subject(path, subject, design, placed, settings, writer, notes):
 def _ingest_dryad(path, settings, writer, notes):
     stim = _matlab.read(path, ["stim"])["stim"]
     with _matlab.Tree(path, "eeg", small=("downFs",)) as tree:
-        sfreq = _nmed.read_rate(tree.values["downFs"], path)
+        sfreq = _nmed.read_rate(tree.values["downFs"], path, name="downFs", usual=SFREQ)
         plans, placed = {}, {}
         for p, (people, heard) in enumerate(_pairs(tree.tree, stim, "eeg", path)):
             cells = _pairs(people, heard, f"eeg{{{p + 1}}}", path)
@@ -318,7 +320,9 @@ def _ingest_trials(tree, plans, placed, ch_names, sfreq, settings, writer, notes
         with notes.keep_going(plan.where):
             eeg = np.ascontiguousarray(array[: round(sound.seconds * sfreq)].T)
             eeg *= np.float32(settings.factor)
-            bads = _common.check_channels(eeg, ch_names=ch_names, sfreq=sfreq, where=plan.where, unit=settings.unit)
+            bads = _common.check_channels(
+                eeg, ch_names=ch_names, sfreq=sfreq, where=plan.where, unit=settings.unit, units=UNITS
+            )
             if plan.subject not in told:
                 told.add(plan.subject)
                 _note_loud(eeg, sfreq, plan, settings, notes)
