@@ -210,3 +210,37 @@ def test_mixtures_of_one_song_are_one_piece(read, tmp_path):
     table = windowing.windows(read[1], cache=tmp_path).table
     with pytest.raises(ParameterError, match="all songs of the table .* are versions of one piece"):
         splits.split(table, f"song:{DUO}")
+
+
+def test_trials_of_one_sound_that_end_at_different_times_share_it(tmp_path):
+    folder = write(tmp_path / "in", stimuli=STIMULI[:1])
+    with h5py.File(folder / "madeeg_preprocessed.hdf5", "r+") as file:
+        short = file[f"0001/{STIMULI[0]}/response"][:, : 5 * SFREQ]
+        del file[f"0001/{STIMULI[0]}/response"]
+        file[f"0001/{STIMULI[0]}/response"] = short
+    report = datasets.ingest("mad-eeg", folder, tmp_path / "s")
+    opened = store.open(report.store)
+    assert opened.stimuli["stimulus"].tolist() == [DUO]
+    assert opened.stimuli["duration"].tolist() == [SECONDS]
+    assert opened.recordings["n_times"].tolist() == [5 * SFREQ, SECONDS * SFREQ]
+    (line,) = report.warnings
+    assert "5.00 s of EEG and 6.00 s of sound: the trial ends at 5.00 s" in line
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1, "x"])
+def test_a_mismatch_that_is_none(tmp_path, value):
+    folder = write(tmp_path / "in", listeners=("0001",), stimuli=STIMULI[:1])
+    with pytest.raises(ParameterError, match="--max-mismatch .*: expected seconds ≥ 0"):
+        datasets.ingest("mad-eeg", folder, tmp_path / "s", max_mismatch=value)
+
+
+def test_fields_of_the_yaml_file_that_were_left_blank(tmp_path):
+    folder = write(tmp_path / "in", listeners=("0001",), stimuli=STIMULI[:1])
+    blank = facts(STIMULI[0]) | {"instruments": None, "target": None, "genre": None}
+    (folder / "madeeg_preprocessed.yaml").write_text(yaml.safe_dump({"0001": {STIMULI[0]: blank}}))
+    report = datasets.ingest("mad-eeg", folder, tmp_path / "s")
+    assert report.problems == []
+    opened = store.open(report.store)
+    row = opened.stimuli.iloc[0]
+    assert (row["instruments"], row["piece"]) == ("", "mixtape")
+    assert opened.recordings["target"].tolist() == [""]

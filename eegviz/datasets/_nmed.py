@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from eegviz.datasets import _audio, _common, _matlab
-from eegviz.errors import DataError, ParameterError
+from eegviz.errors import DataError
 
 MONTAGE = "GSN-HydroCel-129"
 CLEAN_CHANNELS = [f"E{index}" for index in range(1, 125)] + ["Cz"]
@@ -74,15 +74,13 @@ def open_source(source, *, audio, unit, max_mismatch, offsets, known, where_to_g
     source = Path(source)
     if not source.exists():
         raise DataError(f"{source}: expected the folder of the data set, found nothing; get it from {where_to_get}")
-    if not 0 <= float(max_mismatch) < math.inf:
-        raise ParameterError(f"--max-mismatch {max_mismatch!r}: expected seconds ≥ 0")
     folder = source if source.is_dir() else source.parent
     settings = Settings(
         unit=str(unit),
         factor=_common.scale(unit),
         library=_audio.Library(folder if audio is None else audio),
         offsets=_audio.read_offsets(offsets, known=known),
-        max_mismatch=float(max_mismatch),
+        max_mismatch=_audio.check_mismatch(max_mismatch),
     )
     identity = {
         "source": str(source.resolve()),

@@ -70,7 +70,7 @@ def ingest(source, store_path, *, unit="uV", max_mismatch=_audio.MAX_MISMATCH, o
     if not files:
         raise _nmed.nothing_found(source, "madeeg_preprocessed.hdf5", WHERE)
     path = files[0][0]
-    factor = _common.scale(unit)
+    factor, max_mismatch = _common.scale(unit), _audio.check_mismatch(max_mismatch)
     with _matlab.Tree(path, "/", hdf5=True) as tree:
         outline = tree.tree
     if not outline or not all(isinstance(item, dict) and item for item in outline.values()):
@@ -150,11 +150,14 @@ def _add(
     if bads:
         notes.warn(_common.note_bads(bads, where))
     y = _sound(sound, round(sr), where)
-    seconds, warning = _audio.align(eeg.shape[1] / sfreq, len(y) / _audio.SR, max_mismatch=max_mismatch, where=where)
+    seconds, warning = _audio.align(
+        eeg.shape[1] / sfreq, len(y) / _audio.SR, max_mismatch=max_mismatch, where=where, then="the trial ends at"
+    )
     notes.warn(warning)
-    y, eeg = y[: round(seconds * _audio.SR)], eeg[:, : round(seconds * sfreq)]
-    digest = hashlib.sha256(y.tobytes()).hexdigest()
-    called = _identifier(stimulus).removesuffix(f"_{facts.get('target', '')}")
+    eeg = eeg[:, : round(seconds * sfreq)]
+    digest = hashlib.sha256(y.tobytes()).hexdigest()  # of the whole sound: trials of it may end at different times
+    target, instruments = facts.get("target") or "", facts.get("instruments") or []
+    called = _identifier(stimulus).removesuffix(f"_{target}")
     name = known.get(digest)
     if name is None:
         name = called
@@ -168,13 +171,13 @@ def _add(
         extra["piece"] = " ".join(extra[key] for key in ("genre", "song") if key in extra) if "song" in extra else called
         writer.add_stimulus(
             name, y, sr=_audio.SR, title=str(stimulus), stamp=digest,
-            instruments=" ".join(map(str, facts.get("instruments", []))), **extra,
+            instruments=" ".join(map(str, instruments if isinstance(instruments, list) else [instruments])), **extra,
         )  # fmt: skip
     recording = f"{subject}_{_identifier(stimulus)}"
     if not writer.has_recording(recording, stamp=f"{stamp}|{digest}"):
         writer.add_recording(
             recording, eeg, subject=subject, stimulus=name, repeat=heard[name], sfreq=sfreq, ch_names=ch_names, bads=bads,
-            stamp=f"{stamp}|{digest}", target=str(facts.get("target", "")), trial=str(stimulus),
+            stamp=f"{stamp}|{digest}", target=str(target), trial=str(stimulus),
         )  # fmt: skip
 
 
