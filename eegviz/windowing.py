@@ -4,7 +4,8 @@ A window is one second that begins at a whole second **of the stimulus**; a reco
 stimulus gives its first window at second 4. EEG pictures lie in one memory-mapped file; spectrograms are stored once per
 stimulus second and looked up, however many listeners heard it. Files are cached under the hash of what made them.
 
-Rows are sorted by subject, stimulus, hearing and recording, so that nothing depends on the order of files.
+Rows are sorted by subject, stimulus, hearing and recording, so that nothing depends on the order of files. Where the store
+says of which piece its stimuli are versions, the table has a column ``piece``, by which splits keep them together.
 
 Functions: `windows` (cut a store), `gap` (between the sides of a split), `signal` (a recording as it is used here),
 `recording_pictures` (any signal as the pictures of a recording), `sound_seconds`, `kept`, `write_npy`, `read_rows`.
@@ -40,8 +41,7 @@ class Windows:
     Attributes
     ----------
     table : pd.DataFrame
-        One row a window: recording, subject, stimulus, condition, repeat, session, second; and piece, where the store says
-        of which piece its stimuli are versions.
+        One row a window: recording, subject, stimulus, condition, repeat, session, second.
     eeg : np.ndarray [shape=(n, n_rows, n_channels)], float32, memory-mapped
         EEG pictures; µV (raw) or µV²/Hz (spectra).
     sounds : dict of np.ndarray [shape=(n_seconds, n_frames, n_bins)], float32, memory-mapped
@@ -337,9 +337,7 @@ def _common_layout(store, rows):
 
 
 def _table(store, rows, tmin, tmax):
-    stimuli = store.stimuli
-    duration = dict(zip(stimuli["stimulus"], stimuli["duration"], strict=True))
-    pieces = dict(zip(stimuli["stimulus"], stimuli["piece"], strict=True)) if "piece" in stimuli else {}
+    duration = dict(zip(store.stimuli["stimulus"], store.stimuli["duration"], strict=True))
     parts = []
     for row in rows.to_dict("records"):
         end = min(row["start"] + row["n_times"] / row["sfreq"], duration[row["stimulus"]], tmax or math.inf)
@@ -348,15 +346,20 @@ def _table(store, rows, tmin, tmax):
         part = pd.DataFrame({"second": seconds})
         for column in TABLE_COLUMNS[:-1]:
             part[column] = row[column]
-        part = part[TABLE_COLUMNS]
-        parts.append(part.assign(piece=pieces[row["stimulus"]]) if pieces else part)
+        parts.append(part[TABLE_COLUMNS])
     table = pd.concat(parts, ignore_index=True)
     if table.empty:
         raise ParameterError(
             f"{store.path}: no whole second lies between tmin={tmin:g} and {'the end' if tmax is None else f'tmax={tmax:g}'}; "
             f"the longest stimulus has {max(duration.values()):.1f} s. Choose another range with tmin= and tmax=, or --tmin and --tmax."
         )
-    return table
+    return _with_pieces(table, store.stimuli)
+
+
+def _with_pieces(table, stimuli):
+    if "piece" not in stimuli:
+        return table
+    return table.assign(piece=table["stimulus"].map(dict(zip(stimuli["stimulus"], stimuli["piece"], strict=True))))
 
 
 def _extent(eeg, band, context, sfreq):

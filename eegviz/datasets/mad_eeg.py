@@ -157,7 +157,7 @@ def _add(
     eeg = eeg[:, : round(seconds * sfreq)]
     digest = hashlib.sha256(y.tobytes()).hexdigest()  # of the whole sound: trials of it may end at different times
     target, instruments = facts.get("target") or "", facts.get("instruments") or []
-    called = _identifier(stimulus).removesuffix(f"_{target}")
+    called = _identifier(stimulus).removesuffix(f"_{target}" if target else "")
     name = known.get(digest)
     if name is None:
         name = called
