@@ -1,7 +1,9 @@
 """`eegviz evaluate` at demonstration size (6 listeners × 5 pieces × 2 hearings × 40 s): seconds and memory.
 
-Each run is scored afresh by the command line, as a process of its own, on two threads. Run it as a script (prints the
-figures) or with pytest (asserts the bars too)::
+Each run is scored afresh by the command line, as a process of its own, on two threads. The bar is 10 s on the machine that
+it was set on; another one, or the same one beside a busy neighbour, is faster or slower at everything, so the bar is asserted
+as a ratio to a yardstick that is timed in the same minute: a process that imports what an evaluation imports and scores
+pictures. Run it as a script (prints the figures) or with pytest (asserts the bars too)::
 
     python -m pytest tests/benchmarks/bench_evaluation.py -s
 """
@@ -20,6 +22,14 @@ from eegviz import recipes, store, training
 from eegviz.datasets import demo
 
 SECONDS, BYTES = 10.0, 2e9
+YARDSTICK = 4.1  # seconds of the yardstick where the bar was set (an evaluation took 8.9 s there, 2.15 of it)
+_YARDSTICK = """
+import numpy as np, librosa.core.spectrum, scipy.signal, sklearn.discriminant_analysis, torch
+from eegviz import evaluation, metrics
+pictures = np.random.default_rng(0).random((2, 300, 44, 128), np.float32)
+for _ in range(12):
+    metrics.ssi(*pictures), metrics.correlation(*pictures)
+"""
 RECIPES = {"ridge": ("ridge-repeat", {}), "cnn": ("main", {"epochs": 1})}
 
 
@@ -43,8 +53,15 @@ def evaluate(run):
     return time.perf_counter() - start, peak
 
 
+def yardstick():
+    """Seconds of a process that imports what an evaluation imports and scores pictures."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", _YARDSTICK], check=True, env=os.environ | {"OMP_NUM_THREADS": "2"})
+    return time.perf_counter() - start
+
+
 def measure(folder):
-    """Seconds and bytes of every model, by its name: the lower of two evaluations that keep nothing of each other."""
+    """Seconds, bytes and yardsticks of every model, by its name: the least of two tries that keep nothing of each other."""
     opened = store.open(demo.make_store(folder / "store", progress=False))
     found = {}
     for name, (recipe, settings) in RECIPES.items():
@@ -55,7 +72,7 @@ def measure(folder):
         for _ in range(2):
             for kept in opened.path.rglob("ceiling-*.npy"):
                 kept.unlink()
-            tries.append(evaluate(run))
+            tries.append((*evaluate(run), yardstick()))
         found[name] = tuple(min(values) for values in zip(*tries, strict=True))
     return found
 
@@ -63,8 +80,9 @@ def measure(folder):
 def figures(found):
     """One line a model."""
     return "\n".join(
-        f"eegviz evaluate, {name:<6} {seconds:5.1f} s (bar {SECONDS:g})  {size / 1e6:5.0f} MB (bar {BYTES / 1e6:g})"
-        for name, (seconds, size) in found.items()
+        f"eegviz evaluate, {name:<6} {seconds:5.1f} s, {seconds / unit:.2f} × the yardstick of {unit:.1f} s (bar "
+        f"{SECONDS / YARDSTICK:.2f})  {size / 1e6:5.0f} MB (bar {BYTES / 1e6:g})"
+        for name, (seconds, size, unit) in found.items()
     )
 
 
@@ -72,8 +90,8 @@ def figures(found):
 def test_an_evaluation_takes_ten_seconds_and_two_gigabytes(tmp_path):
     found = measure(tmp_path)
     print("\n" + figures(found))
-    assert max(seconds for seconds, _ in found.values()) <= SECONDS
-    assert max(size for _, size in found.values()) < BYTES
+    assert max(seconds / unit for seconds, _, unit in found.values()) <= SECONDS / YARDSTICK
+    assert max(size for _, size, _ in found.values()) < BYTES
 
 
 if __name__ == "__main__":
