@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from eegviz import fitting, models, runs, sides, windowing
+from eegviz import _arrays, fitting, models, runs, sides
 
 FILE = "song_classifier.safetensors"
 
@@ -53,9 +53,9 @@ def train(net, view, split, windows, *, preset, folder, compute, seed=0):
     with tempfile.TemporaryDirectory(dir=folder, prefix=".predicted-") as temporary:
         path = Path(temporary) / "train.npy"
         blocks = fitting.predict(net, lambda rows: (view.pictures(rows), None), every, compute=compute)
-        windowing.write_npy(path, (len(own), *windows.out_shape), blocks)
+        _arrays.write(path, (len(own), *windows.out_shape), blocks)
         drawn = sides.training_view(
-            windows, split, pictures=lambda rows: windowing.read_rows(path, rows), targets=own.__getitem__
+            windows, split, pictures=lambda rows: _arrays.read_rows(path, rows), targets=own.__getitem__
         )
         torch.manual_seed(seed)
         classifier = _build(preset, windows.out_shape, len(classes))

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from eegviz import features, fitting, grading, models, runs, sides, splits, windowing
+from eegviz import _arrays, features, fitting, grading, models, runs, sides, splits, windowing
 from eegviz.errors import ParameterError
 from eegviz.models.layers import n_parameters
 from eegviz.store import Store
@@ -266,4 +266,4 @@ def _only_one(folder):
 def _predict_into(path, net, batches, index, *, compute):
     blocks = fitting.predict(net, batches, index, compute=compute)
     first = next(blocks)
-    windowing.write_npy(path, (len(index), *first.shape[1:]), (b for part in ([first], blocks) for b in part))
+    _arrays.write(path, (len(index), *first.shape[1:]), (b for part in ([first], blocks) for b in part))

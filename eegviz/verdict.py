@@ -18,7 +18,7 @@ stands beside it), `overview` (several runs in one table).
 
 from __future__ import annotations
 
-import textwrap
+from eegviz._wording import listed, number, p_value, relation, wrapped
 
 CONTRIBUTED = "The EEG contributed"
 NO_EVIDENCE = "No evidence that the EEG contributed"
@@ -27,7 +27,6 @@ ALPHA = 0.05
 AWAY = (1, 2, 5)  # seconds, either way (our choice): a response has passed, a slow change has hardly begun; several,
 # because music that repeats itself is alike at some of them
 JUDGES = {"retrieval": "shuffled", "accuracy": "noise EEG"}  # the control that must be gone, by primary metric
-WIDTH = 76  # columns of printed tables: what a page of the report shows without scrolling
 
 
 def decide(row, controls, *, can_separate, label, shifts=()) -> dict:
@@ -64,9 +63,7 @@ def decide(row, controls, *, can_separate, label, shifts=()) -> dict:
     reasons = [
         _reason(
             p is not None and p < ALPHA,
-            f"permutation p {_relation(p)} ({row['p_unit']})"
-            if p is not None
-            else f"no permutation p: {row['p_unit']}",
+            f"permutation p {relation(p)} ({row['p_unit']})" if p is not None else f"no permutation p: {row['p_unit']}",
         ),
         _reason(low > chance, f"{interval} over {row['unit']}; chance {chance:.3f}"),
     ]
@@ -116,9 +113,9 @@ def describe(result, *, brief=False) -> str:
         *_head(result),
         "",
         f"VERDICT: {result['verdict']}.",
-        *(_wrapped(f"[{'x' if r['holds'] else ' '}] {r['text']}", "    ") for r in result["reasons"]),
+        *(wrapped(f"[{'x' if r['holds'] else ' '}] {r['text']}", "    ") for r in result["reasons"]),
         *_rule(result),
-        *([_wrapped(result["collapsed"], "    ")] if result.get("collapsed") else []),
+        *([wrapped(result["collapsed"], "    ")] if result.get("collapsed") else []),
         "",
         *_scores(rows),
         *_undefined(result, rows),
@@ -158,7 +155,7 @@ def sentence(result) -> str:
             f"95 % interval [{row['low']:.3f}, {row['high']:.3f}] over {row['unit']}, which {where} chance "
             f"({row['chance']:.3f})"
         )
-    p = "" if row["p"] is None else f"; p {_relation(row['p'])}"
+    p = "" if row["p"] is None else f"; p {relation(row['p'])}"
     if result["verdict"] == NO_EVIDENCE and row["low"] is not None and row["low"] > row["chance"]:
         failed = [reason["text"] for reason in result["reasons"] if not reason["holds"]]
         p += f"; what does not hold: {failed[0]}" if failed else ""
@@ -236,7 +233,6 @@ def overview(results) -> list:
 _LIKENESS = ("cosine", "correlation", "SSI", "PSNR", "MSE")
 _WHICH_SONG = ("song accuracy", "accuracy", "kappa")
 _SAME_SONG = ("shuffled", "other listener")  # controls that give a window EEG of its own song
-_DIGITS = {"MSE": 4, "PSNR": 2}  # behind the point; else 3
 # a column: group of the row, name in the group, what it is
 _COLUMNS = {
     "mean picture": ("baselines", "mean picture", "the mean of all training pictures"),
@@ -268,22 +264,6 @@ _TABLES = (
 )
 
 
-def p_value(p) -> str:
-    """A p with three decimals and no zero before the point; n/a where it is not defined.
-
-    Examples
-    --------
-    >>> p_value(0.0421), p_value(0.000999), p_value(None)
-    ('.042', '<.001', 'n/a')
-    """
-    return "n/a" if p is None else f"{p:.3f}".removeprefix("0") if p >= 0.001 else "<.001"
-
-
-def _relation(p):
-    """``= .012`` or ``< .001``."""
-    return f"= {p_value(p)}" if p >= 0.001 else "< .001"
-
-
 def _reason(holds, text):
     return {"holds": bool(holds), "text": text}
 
@@ -302,9 +282,9 @@ def _head(result):
         name = " · ".join([*parts[:2], parts[-1]])  # without the split, which is that of one fold
         sides += f" (mean of {len(result['run'])} folds)"
     return [
-        _wrapped(f"{name}{'  [simulated data]' if result['simulated'] else ''}"),
-        _wrapped(f"split {split['spec']}: {split['label']}"),
-        _wrapped(f"{sides}, test {split['n_test']} windows of {listeners}"),
+        wrapped(f"{name}{'  [simulated data]' if result['simulated'] else ''}"),
+        wrapped(f"split {split['spec']}: {split['label']}"),
+        wrapped(f"{sides}, test {split['n_test']} windows of {listeners}"),
     ]
 
 
@@ -313,20 +293,20 @@ def _rule(result):
     row = result["metrics"][0]
     if not result["split"]["can_separate"]:
         text = "the rule asks for a split that separates song from recording: repeat, condition, subject, song or subject_song"
-        return [_wrapped(text, "    ")]
+        return [wrapped(text, "    ")]
     if row["score"] is None or row["low"] is None:
         return []
     judge = JUDGES[row["metric"]].removesuffix(" EEG")
     there = [shift["seconds"] for shift in result["shifts"] if shift["score"] is not None]
     seconds = sorted({abs(s) for s in there} & _away(result["shifts"]))
-    away = f"{_listed([str(s) for s in seconds])} s away" if seconds else ""
+    away = f"{listed([str(s) for s in seconds])} s away" if seconds else ""
     asked = (
         f"all must hold: p < {f'{ALPHA:g}'.removeprefix('0')}; the interval above chance and above the best answer "
         f"without EEG; {judge} EEG gone{f'; EEG from {away} gone' if seconds else ''}"
     )
     gone = f"gone, {judge} EEG: its interval reaches down to chance, and its score is below the run's interval"
     far = f"gone, EEG from {away}: below the run's interval, and more than half of what lay above chance is lost"
-    return [_wrapped(text, "    ") for text in (asked, gone, *([far] if seconds else []))]
+    return [wrapped(text, "    ") for text in (asked, gone, *([far] if seconds else []))]
 
 
 def _without_same_song(row):
@@ -369,7 +349,7 @@ def _undefined(result, rows):
         if row["chance"] is None:
             why = "how like pictures are has no chance level; read it beside the answers without EEG"
             reasons.setdefault(("chance of ", why), []).append(row["metric"])
-    return [_na(f"{what}{_listed(names)}", len(names) > 1 and not what, why) for (what, why), names in reasons.items()]
+    return [_na(f"{what}{listed(names)}", len(names) > 1 and not what, why) for (what, why), names in reasons.items()]
 
 
 def _columns(rows, columns, width):
@@ -395,9 +375,9 @@ def _why_missing(result, rows, columns, told):
             reasons.setdefault(_why(result, row, group, key), []).append(row["metric"])
         for why, metrics in reasons.items():
             cells.setdefault((why, tuple(metrics)), []).append(name)
-    lines = [_na(_listed(names), len(names) > 1, why) for why, names in whole.items()]
+    lines = [_na(listed(names), len(names) > 1, why) for why, names in whole.items()]
     lines += [
-        _na(f"{_listed(metrics)} under {_listed(names)}", len(metrics) > 1, why)
+        _na(f"{listed(metrics)} under {listed(names)}", len(metrics) > 1, why)
         for (why, metrics), names in cells.items()
     ]
     return [told.setdefault(line, line) for line in lines if line not in told]
@@ -448,7 +428,7 @@ def _shifts(shifts):
         f"{'seconds':<14}" + "".join(f"{s['seconds']:>+6d}" for s in shifts),
         f"{'score':<14}" + "".join(f"{number(s['score'])[:5]:>6}" for s in shifts),
         f"{'n':<14}" + "".join(f"{s['n']:>6}" for s in shifts),
-        *([_na(_listed(missing), len(missing) > 1, _FEW)] if missing else []),
+        *([_na(listed(missing), len(missing) > 1, _FEW)] if missing else []),
     ]
 
 
@@ -482,29 +462,8 @@ def _notes(result, rows, shown):
     lines += [f"{row['metric']}: {row['definition']}" for row in rows]
     lines += [f"{row['metric']}: {row['note']}" for row in scored if row["note"]]
     lines += [f"Shared between the sides{', first fold' if _is_pooled(result) else ''}:", *result["audit"]["text"]]
-    return [_wrapped(line, "    ") for line in lines]
+    return [wrapped(line, "    ") for line in lines]
 
 
 def _na(what, many, why):
-    return _wrapped(f"{what} {'are' if many else 'is'} n/a: {why}", "    ")
-
-
-def _listed(names):
-    """``a``, ``a and b``, ``a, b and c``."""
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
-
-
-def _wrapped(text, indent=""):
-    return "\n".join(textwrap.wrap(text, WIDTH, subsequent_indent=indent))
-
-
-def number(value, metric="") -> str:
-    """Three decimals (MSE four, PSNR two), or n/a.
-
-    Examples
-    --------
-    >>> number(0.03042), number(0.03042, "MSE"), number(14.388, "PSNR"), number(None)
-    ('0.030', '0.0304', '14.39', 'n/a')
-    """
-    return "n/a" if value is None else f"{value:.{_DIGITS.get(metric, 3)}f}"
+    return wrapped(f"{what} {'are' if many else 'is'} n/a: {why}", "    ")

@@ -9,7 +9,7 @@ Rows are sorted by subject, stimulus, hearing and recording, so that nothing dep
 says of which piece its stimuli are versions, the table has a column ``piece``, by which splits keep them together.
 
 Functions: `windows` (cut a store), `gap` (between the sides of a split), `signal` (a recording as it is used here),
-`recording_pictures` (any signal as the pictures of a recording), `sound_seconds`, `kept`, `write_npy`, `read_rows`.
+`recording_pictures` (any signal as the pictures of a recording), `sound_seconds`, `kept`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from eegviz import features
+from eegviz import _arrays, features
 from eegviz.errors import DataError, ParameterError
 from eegviz.store import CACHE, Store
 
@@ -95,7 +94,7 @@ class Windows:
 
     def pictures(self, index):
         """EEG pictures of the windows `index`: ``(len(index), n_rows, n_channels)``, float32, read and not mapped."""
-        return read_rows(self.eeg.filename, index)
+        return _arrays.read_rows(self.eeg.filename, index)
 
     def target(self, index):
         """Normalised spectrograms of the windows `index`: ``(len(index), *out_shape)``, float32, looked up by second."""
@@ -296,30 +295,6 @@ def sound_seconds(store: Store, stimulus):
     return sound[: n * features.SR].reshape(n, features.SR)
 
 
-def read_rows(path, index):
-    """Rows of a float32 ``.npy`` file, read rather than mapped, so that the pages do not stay in memory.
-
-    Parameters
-    ----------
-    path : path
-    index : array of int [shape=(n,)]
-
-    Returns
-    -------
-    np.ndarray [shape=(n, …)], float32
-    """
-    with Path(path).open("rb") as file:
-        np.lib.format.read_magic(file)
-        shape, _, _ = np.lib.format.read_array_header_1_0(file)
-        begin = file.tell()
-        out = np.empty((len(index), *shape[1:]), np.float32)
-        size = out[:1].nbytes
-        for row, i in enumerate(index):
-            file.seek(begin + int(i) * size)
-            file.readinto(memoryview(out[row]).cast("B"))
-    return out
-
-
 def recordings(store: Store, condition):
     """Rows of the store's recordings of one condition (or several, separated by commas) that have a stimulus."""
     rows = store.recordings
@@ -423,7 +398,7 @@ def _cached_eeg(store, table, settings, folder):
 
         n_times = _picture_samples(settings)
         n_rows = n_times if kind == "raw" else n_times // 2 + 1
-        write_npy(path, (len(table), n_rows, len(settings["ch_names"])), blocks())
+        _arrays.write(path, (len(table), n_rows, len(settings["ch_names"])), blocks())
     return np.load(path, mmap_mode="r")
 
 
@@ -440,7 +415,7 @@ def _cached_sound(store, stimulus, kind, folder):
                 yield features.to_db(power).astype(np.float32) if kind.endswith("-db") else power
 
         layout = features.layout(kind)
-        write_npy(path, (len(seconds), layout.n_frames, layout.n_bins), blocks())
+        _arrays.write(path, (len(seconds), layout.n_frames, layout.n_bins), blocks())
     return np.load(path, mmap_mode="r")
 
 
@@ -464,38 +439,8 @@ def kept(name, made_of, make, *, beside):
     path = source.with_name(f"{name}-{_hash({**made_of, 'of': source.name})}.npy")
     if not path.exists():
         made = make()
-        write_npy(path, made.shape, [made])
+        _arrays.write(path, made.shape, [made])
     return np.load(path)
-
-
-def write_npy(path, shape, blocks):
-    """Write float32 blocks one after another as one .npy, through a temporary name beside it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-    try:
-        needed, free = 4 * math.prod(shape), shutil.disk_usage(path.parent).free
-        if needed > free:
-            raise DataError(
-                f"{path.parent}: the features need {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free. "
-                "Free some space, or name another folder in EEGVIZ_CACHE."
-            )
-        written = 0
-        with temporary.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            for block in blocks:
-                block = np.ascontiguousarray(block, np.float32)
-                written += len(block)
-                file.write(block.data)
-            file.flush()
-            os.fsync(file.fileno())
-        if written != shape[0]:
-            raise DataError(
-                f"{path}: expected {shape[0]} windows, made {written}. Check the store with eegviz info --verify."
-            )
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _hash(made_of):

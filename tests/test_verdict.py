@@ -1,6 +1,6 @@
 import pytest
 
-from eegviz import scorecard, verdict
+from eegviz import _wording, scorecard, verdict
 
 ROW = {
     "metric": "retrieval", "score": 0.72, "low": 0.70, "high": 0.74, "unit": "6 listeners", "n": 1200, "chance": 0.5,
@@ -92,7 +92,7 @@ def result(**changes):
 
 def test_the_table_says_all_and_fits_the_page():
     text = verdict.describe(result())
-    assert max(map(len, text.splitlines())) <= verdict.WIDTH
+    assert max(map(len, text.splitlines())) <= _wording.WIDTH
     for part in (
         "VERDICT: The EEG contributed.", "[simulated data]", "[x] permutation p = .001", "95 % interval", "no EEG", "shuffled",
         "ceiling", "fingerprint", "linear", "silence is n/a: the store has none", "seconds", "+1",
@@ -145,7 +145,7 @@ def test_collapsed_predictions_are_named_below_the_reasons_and_change_no_verdict
     lines = printed(collapsed=told)
     assert lines.index("VERDICT: The EEG contributed.") < lines.index(told) < lines.index("", lines.index(told))
     assert told.startswith("collapsed: the predictions vary 1.2 % as much")
-    assert max(map(len, verdict.describe(result(collapsed=told)).splitlines())) <= verdict.WIDTH
+    assert max(map(len, verdict.describe(result(collapsed=told)).splitlines())) <= _wording.WIDTH
 
 
 def test_p_is_grouped_by_what_was_permuted():

@@ -101,11 +101,8 @@ def segments_grid(found, store, *, songs=None, n_songs=3, n_segments=3, duration
 
     Parameters
     ----------
-    found : dict of str to Run
-        Runs by the name of their column, such as ``{"listener-independent": …, "listener-dependent": …}``.
-    store : Store
-    songs : sequence of str, optional
-        Stimuli; default the first `n_songs` of those in the test side of all runs.
+    found, store, songs
+        As in `conditions_grid`; without `songs` the first `n_songs` of them.
     n_songs, n_segments : int
         At most so many; the segments of a song do not overlap and lie evenly over the seconds that all runs hold out.
     duration : int
