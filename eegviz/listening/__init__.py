@@ -1,10 +1,12 @@
 """Listening: grids of players over pictures, as the field's demo pages have them, and the ref-dB slider's offline twin."""
 
+from eegviz.listening.chooser import Chooser
 from eegviz.listening.grid import Clip, Grid, clip
 from eegviz.listening.rows import conditions_grid, listeners_grid, picture_clip, segments_grid
 from eegviz.listening.tuner import OfflineTuner, offline_tuner
 
 __all__ = [
+    "Chooser",
     "Clip",
     "Grid",
     "OfflineTuner",
