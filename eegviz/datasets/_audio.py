@@ -202,8 +202,19 @@ def read_offsets(offsets, *, known):
     return result
 
 
-def align(eeg_seconds, audio_seconds, *, max_mismatch, where):
-    """Return the length that both share, and a warning (or "") when they differ.
+def check_mismatch(seconds):
+    """Return ``max_mismatch`` as a float; refuse what would switch the comparison of lengths off, such as NaN."""
+    try:
+        number = float(seconds)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise ParameterError(f"--max-mismatch {seconds!r}: expected seconds ≥ 0")
+    return number
+
+
+def align(eeg_seconds, audio_seconds, *, max_mismatch, where, then="both cropped to"):
+    """Return the length that both share, and a warning (or "") when they differ; ``then`` is what is done, in words.
 
     Raises
     ------
@@ -223,7 +234,7 @@ def align(eeg_seconds, audio_seconds, *, max_mismatch, where):
             "use the edition that was played, cut its lead-in with --offsets, or allow more with --max-mismatch"
         )
     length = min(eeg_seconds, audio_seconds)
-    return length, f"{where}: {both}: both cropped to {length:.2f} s" if difference > TOLERANCE else ""
+    return length, f"{where}: {both}: {then} {length:.2f} s" if difference > TOLERANCE else ""
 
 
 def _unreadable(path, error):

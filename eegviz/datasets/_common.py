@@ -20,6 +20,7 @@ from eegviz.errors import DataError, EegvizError, ParameterError
 
 UNITS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "nV": 1e-9}
 BIOSEMI = {"biosemi": 31.25e-9}  # V: one step of BioSemi's converter, for files that keep its numbers
+_WORDS = {"biosemi": "steps of BioSemi's converter"}
 FLAT_UV, FLAT_RATIO, WILD_RATIO = 0.01, 0.01, 10.0
 MAX_BAD = 0.20
 PLAUSIBLE_UV = (0.5, 500.0)
@@ -53,7 +54,7 @@ def spread(eeg, sfreq):
     return result
 
 
-def check_channels(eeg, *, ch_names, sfreq, where, unit):
+def check_channels(eeg, *, ch_names, sfreq, where, unit, units=tuple(UNITS)):
     """Return the names of the bad channels.
 
     Parameters
@@ -66,6 +67,8 @@ def check_channels(eeg, *, ch_names, sfreq, where, unit):
         File and listener, for messages.
     unit : str
         The unit that was assumed.
+    units : sequence of str
+        Units that files of this data set may be in, the likeliest first: a message names those that would fit.
 
     Raises
     ------
@@ -84,10 +87,9 @@ def check_channels(eeg, *, ch_names, sfreq, where, unit):
         raise DataError(f"{where}: expected EEG, found {np.count_nonzero(uv == 0)} of {len(uv)} channels constant")
     low, high = PLAUSIBLE_UV
     if not low <= median <= high:
-        guess = [
-            name for name, factor in UNITS.items() if low <= median * factor / scale(unit) <= high and name != unit
-        ]
-        hint = f"; if the file is in {' or '.join(guess)}, pass --unit {guess[0]}" if guess else "; check --unit"
+        guess = [name for name in units if low <= median * scale(name) / scale(unit) <= high and name != unit]
+        words = [_WORDS.get(name, name) for name in guess]
+        hint = f"; if the file is in {' or '.join(words)}, pass --unit {guess[0]}" if guess else "; check --unit"
         raise DataError(
             f"{where}: expected a median channel standard deviation of {low:g} to {high:g} µV, found {median:.3g} µV "
             f"when the values are taken as {unit}{hint}"
