@@ -9,8 +9,9 @@ Conventions
 
 Functions
 ---------
-EEG: `raw`, `periodogram`, `welch`, `differential_entropy`, `band_weights`, `eeg_picture`, `bandpass`, `settling`. Sound: `layout` (frames and bins of a kind),
-`frame_times`, `spectrogram`, `mel_basis`, `to_db`, `from_db`, `normalise`, `denormalise`, `default_ref_db`, `ref_db_of`.
+EEG: `raw`, `periodogram`, `welch`, `differential_entropy`, `band_weights`, `eeg_picture`, `n_rows`, `bandpass`, `settling`.
+Sound: `layout` (frames and bins of a kind), `frame_times`, `spectrogram`, `mel_basis`, `to_db`, `from_db`, `normalise`,
+`denormalise`, `default_ref_db`, `ref_db_of`.
 `eegviz.windowing` applies them to a store.
 
 Sources: Ramirez-Aristizabal & Kello, EEG2Mel (2022), https://doi.org/10.48550/arXiv.2207.13845; see notebook 02. The
@@ -345,6 +346,15 @@ def eeg_picture(eeg, *, kind, sfreq):
     if kind == "de":
         return np.ascontiguousarray(differential_entropy(eeg, sfreq=sfreq).swapaxes(1, 2))
     raise unknown("EEG features", kind, EEG_KINDS)
+
+
+def n_rows(kind, n_times):
+    """Rows of the pictures called `kind` of windows of `n_times` samples.
+
+    >>> [n_rows(kind, 125) for kind in EEG_KINDS]
+    [125, 63, 63, 5]
+    """
+    return {"raw": n_times, "de": len(BANDS)}.get(kind, n_times // 2 + 1)
 
 
 def bandpass(eeg, *, band, sfreq):

@@ -255,7 +255,7 @@ def most_certain(probabilities: Tensor, n_kept) -> Tensor:
 
     Of equals the earlier step is kept.
     """
-    order = probabilities.amax(-1).argsort(1, descending=True, stable=True)
+    order = probabilities.amax(-1).argsort(dim=1, descending=True, stable=True)
     return order.argsort(1) < n_kept
 
 
