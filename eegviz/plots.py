@@ -125,13 +125,16 @@ def spectrogram(
 
 
 def eeg_image(values, *, kind, sfreq, title=""):
-    """One EEG picture as the models see it: rows are time or frequency, columns are channels."""
+    """One EEG picture as the models see it: rows are time, frequency or band, columns are channels."""
     values = np.asarray(values)
     n_rows, n_channels = values.shape
     if kind == "raw":
         limit = float(np.percentile(np.abs(values), 99)) or 1.0
         bounds, name, unit = (-0.5, 0, n_channels - 0.5, n_rows / sfreq), "Time (s)", "Voltage (µV)"
         shown, colours, clim = values, DIVERGING_COLOURS, (-limit, limit)
+    elif kind == "de":
+        bounds, name, unit = (-0.5, -0.5, n_channels - 0.5, n_rows - 0.5), "Band", "Differential entropy (nats)"
+        shown, colours, clim = values, "viridis", tuple(np.percentile(values, [1, 99]).tolist())
     else:
         shown = np.log10(np.maximum(values, 1e-4))
         bounds, name, unit = (-0.5, 0, n_channels - 0.5, sfreq / 2), "Frequency (Hz)", "log10 µV²/Hz"

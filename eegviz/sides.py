@@ -34,11 +34,14 @@ class TrainingView:
         ``pictures(positions)``: inputs ``(len(positions), …)``, float32.
     targets : callable
         ``targets(positions)``: what is to be predicted, ``(len(positions), …)``.
+    settings : dict
+        Those of the windows, such as ``ch_names`` and ``sfreq``; empty where the windows have none.
     """
 
     table: pd.DataFrame
     pictures: Callable = field(repr=False)
     targets: Callable = field(repr=False)
+    settings: dict = field(repr=False, default_factory=dict)
     maker: object = field(default=None, repr=False)
 
     def __post_init__(self):
@@ -94,6 +97,7 @@ def training_view(windows, split, *, pictures=None, targets=None) -> TrainingVie
         windows.table.iloc[train].reset_index(drop=True),
         pictures or (lambda positions: windows.pictures(train[positions])),
         targets or (lambda positions: windows.target(train[positions])),
+        getattr(windows, "settings", {}),
         _MAKER,
     )
 
