@@ -150,10 +150,10 @@ def train(
     store: Store,
     out: Annotated[Path, typer.Option(help="Folder of runs; the run goes to OUT/<hash>.")],
     model: Annotated[
-        str, typer.Option(help="cnn, rcnn, encoder-decoder, transformer, gan, ridge (linear) or classifier.")
+        str, typer.Option(help="cnn, rcnn, encoder-decoder, transformer, gan, diffusion, ridge (linear) or classifier.")
     ] = "cnn",
     eeg: Annotated[
-        str | None, typer.Option(help="raw, periodogram or welch (default: periodogram; raw for ridge and gan).")
+        str | None, typer.Option(help="raw, periodogram or welch (default: periodogram; raw for ridge, gan and diffusion).")
     ] = None,
     audio: Annotated[
         str | None,

@@ -26,6 +26,7 @@ _MODULES = {
     "encoder-decoder": "eegviz.models.encoder_decoder",
     "transformer": "eegviz.models.transformer",
     "gan": "eegviz.models.gan",
+    "diffusion": "eegviz.models.diffusion",
     "classifier": "eegviz.models.classifier",
 }
 MODELS = tuple(_MODULES)
