@@ -150,10 +150,16 @@ def train(
     store: Store,
     out: Annotated[Path, typer.Option(help="Folder of runs; the run goes to OUT/<hash>.")],
     model: Annotated[
-        str, typer.Option(help="cnn, rcnn, encoder-decoder, transformer, gan, tokens, ridge (linear) or classifier.")
+        str,
+        typer.Option(
+            help="cnn, rcnn, encoder-decoder, transformer, gan, alignment, diffusion, tokens, ridge (linear) or classifier."
+        ),
     ] = "cnn",
     eeg: Annotated[
-        str | None, typer.Option(help="raw, periodogram, welch or de (default: periodogram; raw for ridge, gan and tokens).")
+        str | None,
+        typer.Option(
+            help="raw, periodogram, welch or de (default: periodogram; raw for ridge, gan, alignment, diffusion and tokens)."
+        ),
     ] = None,
     audio: Annotated[
         str | None,

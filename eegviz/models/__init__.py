@@ -26,6 +26,8 @@ _MODULES = {
     "encoder-decoder": "eegviz.models.encoder_decoder",
     "transformer": "eegviz.models.transformer",
     "gan": "eegviz.models.gan",
+    "alignment": "eegviz.models.alignment",
+    "diffusion": "eegviz.models.diffusion",
     "tokens": "eegviz.models.tokens",
     "classifier": "eegviz.models.classifier",
 }
