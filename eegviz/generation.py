@@ -144,7 +144,9 @@ class Generation:
         if self.oracle:
             rows.append({"eeg": "ORACLE: true music", "n": rows[0]["n"]} | self.oracle)
         for row in rows:
-            cells = "".join(f"{_number(row[c]):>{w}}" for c, w in (("similarity", 12), ("frechet", 10), ("retrieval", 11)))
+            cells = "".join(
+                f"{_number(row[c]):>{w}}" for c, w in (("similarity", 12), ("frechet", 10), ("retrieval", 11))
+            )
             lines.append(f"{row['eeg']:<26}{row['n']:>7}{cells}")
         lines += ["", "conditioning-use gap, similarity under real EEG less that under:"]
         for name in SUBSTITUTES:
@@ -205,7 +207,10 @@ def check(run, *, windows=None, store=None, guidances=GUIDANCES, seed=0) -> Gene
     encoder, named = _encoder(net, windows, split)
     scorer = _Scorer(encoder, windows, split)
     other = controls.Substitute(run, windows, opened, seed=seed)
-    order = {"shuffled": controls.shuffled(scorer.table, seed=seed), "other listener": controls.other_listener(scorer.table)}
+    order = {
+        "shuffled": controls.shuffled(scorer.table, seed=seed),
+        "other listener": controls.other_listener(scorer.table),
+    }
     made = {REAL: run.predictions, "zero EEG": other.zero(len(scorer.table)), "noise EEG": other.noise(scorer.table)}
     rows, values, notes = [], {}, {}
     for name, pictures in made.items():
@@ -342,7 +347,9 @@ class _Scorer:
         self._true = self.targets[self._distinct(self.table)]
         train = windows.table.iloc[split.train].reset_index(drop=True)
         rows = split.train[self._distinct(train)]
-        training = np.concatenate([self.embed(windows.target(part)) for part in np.array_split(rows, -(-len(rows) // BLOCK))])
+        training = np.concatenate(
+            [self.embed(windows.target(part)) for part in np.array_split(rows, -(-len(rows) // BLOCK))]
+        )
         self.n_training, self.reference = len(rows), frechet(training, self._true)
 
     @staticmethod
@@ -407,7 +414,9 @@ class _Draw:
         net = self._net.to(device).eval()
         with torch.inference_mode():
             made = [
-                net.oracle(*(torch.from_numpy(a).to(device) for a in (self._windows.pictures(b), self._windows.target(b))))
+                net.oracle(
+                    *(torch.from_numpy(a).to(device) for a in (self._windows.pictures(b), self._windows.target(b)))
+                )
                 for b in blocks
             ]
         return torch.cat(made).float().cpu().numpy()

@@ -125,7 +125,10 @@ def test_a_piece_in_several_versions_is_held_out_whole(folder, tmp_path):
     }  # fmt: skip
     assert "piece" not in opened.recordings
     seconds = windowing.windows(opened).table
-    assert seconds.groupby("stimulus")["piece"].first().to_dict() == opened.stimuli.set_index("stimulus")["piece"].to_dict()
+    assert (
+        seconds.groupby("stimulus")["piece"].first().to_dict()
+        == opened.stimuli.set_index("stimulus")["piece"].to_dict()
+    )
     made = splits.split(seconds, "song:live")
     assert set(seconds["stimulus"].iloc[made.test]) == {"live", "studio"}
     assert audit.audit(seconds, made).leaks == []

@@ -413,7 +413,10 @@ def test_folds_are_pieces():
     assert [one.spec for one in splits.folds(table, "song")] == [
         "song:song0,song1", "song:song2,song3", "song:song4,song5",
     ]  # fmt: skip
-    assert [one.spec for one in splits.folds(table, "song:song0,song1,song5")] == ["song:song0,song1", "song:song4,song5"]
+    assert [one.spec for one in splits.folds(table, "song:song0,song1,song5")] == [
+        "song:song0,song1",
+        "song:song4,song5",
+    ]
     assert len(splits.folds(table, "song:50")) == 2
 
 

@@ -83,7 +83,9 @@ def ingest(source, store_path, *, unit="uV", max_mismatch=_audio.MAX_MISMATCH, o
     jobs = [partial(_nmed.complain, line) for line in doubles]
     jobs += [partial(_nmed.complain, f"{file}: a second file of the data set; read it alone") for file, _ in files[1:]]
     if yaml is None:
-        jobs.append(partial(_note, f"{path}: no {path.stem}.yaml beside it, so targets, pieces and channel names are unknown"))
+        jobs.append(
+            partial(_note, f"{path}: no {path.stem}.yaml beside it, so targets, pieces and channel names are unknown")
+        )
     elif names is None:
         jobs.append(partial(_note, f"{yaml}: no ch_names in eeg_info, so channels are numbered"))
     for listener in outline:
@@ -168,7 +170,9 @@ def _add(
     heard[name] = heard.get(name, 0) + 1
     if not writer.has_stimulus(name, stamp=digest):
         extra = {key: str(facts[key]) for key in COLUMNS if facts.get(key) is not None}
-        extra["piece"] = " ".join(extra[key] for key in ("genre", "song") if key in extra) if "song" in extra else called
+        extra["piece"] = (
+            " ".join(extra[key] for key in ("genre", "song") if key in extra) if "song" in extra else called
+        )
         writer.add_stimulus(
             name, y, sr=_audio.SR, title=str(stimulus), stamp=digest,
             instruments=" ".join(map(str, instruments if isinstance(instruments, list) else [instruments])), **extra,

@@ -45,7 +45,13 @@ EEG = "raw"
 TASK = "regression"
 GROUPS = ("stimulus", "subject")
 CLIP = 4.0  # of an estimated clean sample, in standard deviations of the training (our choice)
-CHECKED = (0.1, 0.3, 0.5, 0.7, 0.9)  # times of the noise, in parts of the schedule, at which validation asks (our choice)
+CHECKED = (
+    0.1,
+    0.3,
+    0.5,
+    0.7,
+    0.9,
+)  # times of the noise, in parts of the schedule, at which validation asks (our choice)
 CHECK_SEED = 0  # of the noise that validation adds
 
 
@@ -55,7 +61,8 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     space: Literal["latent", "mel"] = Field(
-        "latent", description="what is drawn from noise: latents of the frozen music encoder, or frames of the spectrogram"
+        "latent",
+        description="what is drawn from noise: latents of the frozen music encoder, or frames of the spectrogram",
     )
     width: int = Field(512, ge=4, description="units of a token of the transformer; even")
     heads: int = Field(8, ge=1, description="attention heads; they divide the width")
