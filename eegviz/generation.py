@@ -333,6 +333,38 @@ def gap(real, substitute, table, *, seed=0) -> stats.Paired:
     return stats.paired(means["real"].to_numpy(), means["other"].to_numpy(), seed=seed)
 
 
+def drawn(run, eeg, *, guidance):
+    """Samples of a diffusion run at another guidance, from its one noise.
+
+    Parameters
+    ----------
+    run : Run
+    eeg : np.ndarray [shape=(n, n_times, n_channels)]
+        EEG pictures, such as ``windows.pictures(index)``.
+    guidance : float, ≥ 0
+
+    Returns
+    -------
+    np.ndarray [shape=(n, n_frames, n_bins)]
+
+    Raises
+    ------
+    ParameterError
+        A run of a model without guidance, or a guidance below 0.
+    """
+    net = run.network()
+    if not hasattr(net, "oracle"):
+        raise ParameterError(
+            f"run {run.path.name} is of the model {run.config['model']['name']}, which has no guidance."
+        )
+    if not guidance >= 0:
+        raise ParameterError(f"guidance={guidance}: expected a number, 0 or more.")
+    net.config = net.config.model_copy(update={"guidance": float(guidance)})
+    compute = fitting.Compute.choose("auto", run.provenance["precision"])
+    blocks = fitting.predict(net, lambda rows: (eeg[rows], None), np.arange(len(eeg)), compute=compute)
+    return np.concatenate(list(blocks))
+
+
 # --- helpers -----------------------------------------------------------------------------------------------------
 
 
