@@ -352,7 +352,7 @@ class _Scorer:
 
     def embed(self, pictures):
         with torch.inference_mode():
-            blocks = (np.ascontiguousarray(pictures[i : i + BLOCK], np.float32) for i in range(0, len(pictures), BLOCK))
+            blocks = (np.array(pictures[i : i + BLOCK], np.float32) for i in range(0, len(pictures), BLOCK))
             return np.concatenate([self._encoder.embed(torch.from_numpy(block)).double().numpy() for block in blocks])
 
     def frechet(self, pictures):
