@@ -209,18 +209,18 @@ class Diffusion(nn.Module):
 
     def _training_condition(self, x, y):
         """Mostly of the EEG; in some windows of the music, of nothing, or of a listener that nobody knows."""
-        with torch.no_grad():
-            eeg, music = self.condition(x), self.music_condition(x, y)
         n, device = len(x), x.device
-        is_music = torch.rand(n, device=device) < self.config.music_share
-        unknown = torch.rand(n, device=device) < self.config.drop_listener
-        return Condition(
-            torch.where(is_music[:, None], music.pooled, eeg.pooled),
-            eeg.frames,
-            torch.where(unknown, self.control.listeners.num_embeddings - 1, eeg.listener),
-            ~is_music,
-            torch.rand(n, device=device) < self.config.drop_condition,
+        is_music, unknown, nothing = (
+            torch.rand(n, device=device) < share
+            for share in (self.config.music_share, self.config.drop_listener, self.config.drop_condition)
         )
+        with torch.no_grad():
+            eeg = self.condition(x)
+            pooled = eeg.pooled.clone()
+            if is_music.any():
+                pooled[is_music] = self.alignment.embed_music(y[is_music]).float()
+        listener = torch.where(unknown, self.control.listeners.num_embeddings - 1, eeg.listener)
+        return Condition(pooled, eeg.frames, listener, ~is_music, nothing)
 
     def _parameters_of(self, stage):
         if stage == 2:
