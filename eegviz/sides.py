@@ -34,11 +34,14 @@ class TrainingView:
         ``pictures(positions)``: inputs ``(len(positions), …)``, float32.
     targets : callable
         ``targets(positions)``: what is to be predicted, ``(len(positions), …)``.
+    beside : callable or None
+        ``beside(positions)``: what else the training knows of them, such as vectors of the music ``(len(positions), dim)``.
     """
 
     table: pd.DataFrame
     pictures: Callable = field(repr=False)
     targets: Callable = field(repr=False)
+    beside: Callable | None = field(default=None, repr=False)
     maker: object = field(default=None, repr=False)
 
     def __post_init__(self):
@@ -57,7 +60,7 @@ class TrainingView:
         return (every[i : i + size] for i in range(0, len(self), size))
 
 
-def training_view(windows, split, *, pictures=None, targets=None) -> TrainingView:
+def training_view(windows, split, *, pictures=None, targets=None, beside=None) -> TrainingView:
     """The training side of `windows` under `split`.
 
     Parameters
@@ -68,6 +71,8 @@ def training_view(windows, split, *, pictures=None, targets=None) -> TrainingVie
     pictures, targets : callable, optional
         Other inputs and targets of the same rows, as functions of **positions in the training side**: predictions of
         the training windows, or class numbers.
+    beside : callable, optional
+        Further arrays of the same rows, as a function of positions too.
 
     Returns
     -------
@@ -94,6 +99,7 @@ def training_view(windows, split, *, pictures=None, targets=None) -> TrainingVie
         windows.table.iloc[train].reset_index(drop=True),
         pictures or (lambda positions: windows.pictures(train[positions])),
         targets or (lambda positions: windows.target(train[positions])),
+        beside,
         _MAKER,
     )
 
