@@ -95,8 +95,9 @@ def fit(
         With ``loss(output, target)``. Changed in place; ends with the weights of the best validation epoch. Where
         training is more than the loss of an output, it has some of: ``training_loss(run, x, y, …, part=…)``, which computes
         its ``forward`` through `run`; ``validation_loss(run, x, y, …)``, the same for validation; ``begin_epoch(epoch)``, told
-        from 0; ``optimizers()``, one for each part, which learn from a batch in turn; ``logged``, a dict of tensors of the
-        last step, whose means go into the history.
+        from 0, which returns True where a new stage begins, whose losses mean something else: no epoch before it is the
+        best any more; ``optimizers()``, one for each part, which learn from a batch in turn; ``logged``, a dict of tensors
+        of the last step, whose means go into the history.
     batches : callable
         ``batches(index) -> (x, y, …)`` arrays of the windows `index`.
     train, validation : np.ndarray of int

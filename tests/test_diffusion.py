@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from eegviz import fitting, models, runs, training
+from eegviz import fitting, models, runs
 from eegviz.errors import ParameterError
 from eegviz.models import _dit, diffusion
-from tests.conftest import make_tiny_store
 from tests.test_cli import eegviz
 from tests.test_gan import Windows
 
