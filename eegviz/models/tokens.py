@@ -228,7 +228,9 @@ class TokenModel(nn.Module):
 
     def _picked(self, x):
         """The picked channels, each window's mean removed."""
-        x = x.float()[:, :, self.pick]
+        x = x.float()
+        if self.config.channels != "all":
+            x = x[:, :, self.pick]
         return x - x.mean(1, keepdim=True)
 
     def _audio_steps(self, y):
@@ -239,9 +241,9 @@ class TokenModel(nn.Module):
         if not self.config.eeg_input:
             return self.sequence.encode((self.constant + self.audio_tokens.positions).expand(len(x), -1, -1))
         with torch.autocast(x.device.type, enabled=False):
-            x = self._picked(x)
-            vectors = self.eeg.vector(self.entropy(x[:, self.cut]))
-            steps = (x * self.scale)[:, self.cut]  # (n, n_steps, length, n_picked)
+            steps = self._picked(x)[:, self.cut]  # (n, n_steps, length, n_picked)
+            vectors = self.eeg.vector(self.entropy(steps))
+            steps = steps * self.scale
         return self.sequence.encode(self.dropout(self.eeg_tokens(vectors, steps)))
 
     def _vectors(self, steps):
