@@ -5,7 +5,8 @@ stimulus gives its first window at second 4. Windows of several seconds (``durat
 spectrograms are those of their seconds, one after another. EEG pictures lie in one memory-mapped file; spectrograms are stored once per
 stimulus second and looked up, however many listeners heard it. Files are cached under the hash of what made them.
 
-Rows are sorted by subject, stimulus, hearing and recording, so that nothing depends on the order of files.
+Rows are sorted by subject, stimulus, hearing and recording, so that nothing depends on the order of files. Where the store
+says of which piece its stimuli are versions, the table has a column ``piece``, by which splits keep them together.
 
 Functions: `windows` (cut a store), `gap` (between the sides of a split), `signal` (a recording as it is used here),
 `recording_pictures` (any signal as the pictures of a recording), `sound_seconds`, `kept`, `write_npy`, `read_rows`.
@@ -377,7 +378,13 @@ def _table(store, rows, tmin, tmax, length):
             f"{store.path}: no {what} lies between tmin={tmin:g} and {'the end' if tmax is None else f'tmax={tmax:g}'}; "
             f"the longest stimulus has {max(duration.values()):.1f} s. Choose another range with tmin= and tmax=, or --tmin and --tmax."
         )
-    return table
+    return _with_pieces(table, store.stimuli)
+
+
+def _with_pieces(table, stimuli):
+    if "piece" not in stimuli:
+        return table
+    return table.assign(piece=table["stimulus"].map(dict(zip(stimuli["stimulus"], stimuli["piece"], strict=True))))
 
 
 def _extent(eeg, band, context, duration, sfreq):

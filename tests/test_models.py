@@ -64,7 +64,8 @@ def test_same_padding_is_tensorflows(size, stride, expected):
 def test_unknown_names_list_the_known():
     with pytest.raises(
         ParameterError,
-        match="unknown model 'vae'; known are ridge, cnn, rcnn, encoder-decoder, transformer, gan, tokens, classifier",
+        match="unknown model 'vae'; known are ridge, cnn, rcnn, encoder-decoder, transformer, gan, alignment, diffusion, "
+        "tokens, classifier",
     ):
         models.config("vae")
     with pytest.raises(ParameterError, match="no preset 'best'; known are eeg2mel, eeg2mel-stable, fast"):

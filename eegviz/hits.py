@@ -1,0 +1,475 @@
+"""Hits@k of chord progressions: does the predicted picture of a segment find the true progression among many?
+
+The paper on emotional music from EEG tokens (https://doi.org/10.3389/fnbot.2024.1437737) scores by Hits@k, the share of
+segments whose true progression is among the k best candidates (its equation 15), and publishes neither the candidates nor
+how chords were found. Both are stated here, because k/N is what a decoder without EEG gets.
+
+Conventions
+-----------
+* A *segment* is four seconds of a recording, its *progression* the chords (`eegviz.chords`) of its four steps in the true
+  sound. Windows of one second are joined to segments, so that every model can be scored. Segments without any chord are left
+  out, and counted.
+* *Candidates* are the true progression and N − 1 distractors, drawn with a seed from the distinct progressions of the
+  training segments in all twelve transpositions, never equal to the true one. The same progression has the same distractors.
+* A prediction scores a candidate by the mean over the steps of the likeness of its chroma to the candidate's chord: the
+  cosine of chroma and template, each less its mean, or the logarithm of a probability (`eegviz.chords.log_probability`).
+* Ties count at their expectation: what is the same for all candidates gets exactly k/N. A constant prediction is *not* the
+  same for all candidates, because some chords are frequent in all music: hence the *audio side alone* beside every score,
+  which is the mean picture of the training, the frequency of its chords, or a run that hears no EEG.
+* Single chords have 25 candidates, so that Hits@20 would be 80 % by chance: k above 5 is refused there.
+* Means are over listeners; p permutes segments within recordings (`eegviz.nulls.orders`); the gain over the audio side alone
+  is paired listener by listener (`eegviz.stats.paired`).
+
+Functions: `hits` (from ranks), `ranks` (from scores), `segments`, `pool`, `candidates`, `scores`, `of_run` (all of it, beside
+zero, noise, shuffled EEG, another listener's, and the audio side alone), `compare` (several runs).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from eegviz import _checks, baselines, chords, controls, models, nulls, runs, scorecard, sides, stats
+from eegviz._hit_ranks import (
+    DISTRACTORS,
+    SEGMENT,
+    Ranks,
+    Segments,
+    candidates,
+    hit_values,
+    hits,
+    pool,
+    ranks,
+    scores,
+    segments,
+)
+from eegviz._hit_result import BLIND, PRIMARY, Result
+from eegviz.errors import ParameterError
+
+__all__ = [
+    "DISTRACTORS",
+    "KS",
+    "PRIMARY",
+    "SEGMENT",
+    "Ranks",
+    "Result",
+    "Segments",
+    "candidates",
+    "compare",
+    "hit_values",
+    "hits",
+    "of_run",
+    "pool",
+    "ranks",
+    "scores",
+    "segments",
+]
+KS = {"progressions": (1, 3, 5, 10, 20), "chords": (1, 3, 5)}  # the paper's; of 25 single chords no more than 5
+SCORINGS = ("cosine", "log-probability")
+MAX_SINGLE = 5  # k of 25 single chords
+_BLOCK = 64  # windows read at a time
+
+
+def of_run(
+    run: runs.Run,
+    *,
+    what="progressions",
+    blind=None,
+    segment=None,
+    step=chords.STEP,
+    ks=None,
+    n_distractors=DISTRACTORS,
+    scoring="cosine",
+    n_permutations=scorecard.PERMUTATIONS,
+    seed=0,
+    store=None,
+    windows=None,
+) -> Result:
+    """Hits@k of a run's test predictions, beside its controls and the audio side alone.
+
+    Parameters
+    ----------
+    run : Run
+        Complete, a regression run.
+    what : {"progressions", "chords"}
+        Progressions of segments among distractors, or single steps among the 25 chords.
+    blind : Run, optional
+        A run of the same split of the same data that hears no EEG: the audio side alone. Without one it is the better of
+        the mean picture and the training's chords, at each k.
+    segment : int, optional
+        Seconds; default the run's windows where they are longer than one second, else four.
+    step : float
+        Seconds of a chord.
+    ks : sequence of int, optional
+        Default 1, 3, 5, 10, 20; of single chords 1, 3, 5, and none above.
+    n_distractors : int
+    scoring : {"cosine", "log-probability"}
+    n_permutations : int
+    seed : int
+        Of distractors and controls.
+    store, windows : optional
+        Those of the run, when they are at hand.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    ParameterError
+        A classifier; a k below 1, above the candidates, or above 5 for single chords; a test or training side without whole
+        segments; too small a pool; an audio-only run of another split.
+    DataError
+        Predictions that hold NaN.
+    """
+    n_distractors, ks = _asked(run, what, n_distractors, ks, scoring)
+    opened = run.store() if store is None else store
+    windows = run.windows(opened) if windows is None else windows
+    split = run.split(windows)
+    found, known, task, left_out = _question(opened, windows, split, what, segment, step, n_distractors, scoring, seed)
+    seconds, reader = found.seconds, _Likeness(windows, step, scoring)
+    likes, notes = _answers(run, opened, windows, split, found, reader, known, task, seed)
+    if blind is not None:
+        likes["audio-only run"] = _of_blind(blind, run, opened, windows, found, step, scoring)
+    values = {name: task.values(like, ks) for name, like in likes.items()}
+    unit, p = _permuted(task, likes["this run"], values["this run"], ks, n_permutations, seed)
+    table = _table(task, values, notes, ks, unit, p)
+    return Result(
+        name=run.name, spec=split.spec, label=split.label, can_separate=bool(split.can_separate),
+        simulated=bool(run.provenance["simulated"]), what=what, seconds=seconds, step=float(step), n=len(task.table),
+        n_left_out=task.n_left_out if what == "chords" else left_out, n_listeners=int(task.table["subject"].nunique()),
+        n_candidates=task.n_candidates, n_pool=task.n_pool, n_known=len(np.unique(known, axis=0)), scoring=scoring, seed=seed,
+        table=table, gains=_gains(task, values, ks, seed), values=values,
+        segments=task.table.assign(true=[" ".join(chords.names(one)) for one in task.true]),
+    )  # fmt: skip
+
+
+def compare(
+    found,
+    *,
+    store,
+    ks=KS["progressions"],
+    segment=None,
+    step=chords.STEP,
+    n_distractors=DISTRACTORS,
+    scoring="cosine",
+    seed=0,
+) -> pd.DataFrame:
+    """Hits@k of the progressions of several runs on the same segments and candidates, one row each, and chance.
+
+    Parameters
+    ----------
+    found : dict of str to Run
+        Regression runs of the same split of the same data, by the name of their row.
+    store : Store
+    ks, segment, step, n_distractors, scoring, seed
+        As in `of_run`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        For each k ``hits@k``, ``low@k``, ``high@k`` (95 % interval over listeners) and the same as text, ``@k`` and ``95 %
+        interval @k``; ``n`` segments. The last row, ``chance``, is k/N.
+
+    Raises
+    ------
+    ParameterError
+        As in `of_run`; runs of different splits.
+    """
+    first = next(iter(found.values()))
+    n_distractors, ks = _asked(first, "progressions", n_distractors, ks, scoring)
+    windows = first.windows(store)
+    split = first.split(windows)
+    asked, _, task, _ = _question(store, windows, split, "progressions", segment, step, n_distractors, scoring, seed)
+    rows = {}
+    for name, run in found.items():
+        values = task.values(_of_blind(run, first, store, windows, asked, step, scoring), ks)
+        row = {}
+        for i, k in enumerate(ks):
+            told = scorecard.interval(values[:, i], task.table)
+            row |= {f"@{k}": f"{told.estimate:.3f}", f"95 % interval @{k}": f"{told.low:.3f} to {told.high:.3f}"}
+            row |= {f"hits@{k}": told.estimate, f"low@{k}": told.low, f"high@{k}": told.high}
+        rows[name] = row | {"n": len(task.table)}
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    chance = {f"hits@{k}": k / task.n_candidates for k in ks} | {f"@{k}": f"{k / task.n_candidates:.3f}" for k in ks}
+    table.loc["chance"] = pd.Series({**dict.fromkeys(table.columns, ""), **chance, "n": f"k/{task.n_candidates}"})
+    return table
+
+
+# --- helpers -----------------------------------------------------------------------------------------------------
+
+
+def _asked(run, what, n_distractors, ks, scoring):
+    for name, value, known in (("what", what, tuple(KS)), ("scoring", scoring, SCORINGS)):
+        if value not in known:
+            raise ParameterError(f"unknown {name}={value!r}; known are {', '.join(known)}.")
+    if models.module(run.config["model"]["name"]).TASK != "regression":
+        raise ParameterError(f"{run.path} is a classifier: it predicts no pictures, so it has no chords.")
+    n_distractors = _checks.count(n_distractors, "n_distractors")
+    ks = tuple(_checks.count(k, "k") for k in (KS[what] if ks is None else ks))
+    if not ks:
+        raise ParameterError("ks is empty: name one k or more, such as (1, 3, 5, 10, 20).")
+    if what == "chords" and max(ks) > MAX_SINGLE:
+        raise ParameterError(
+            f"k={max(ks)} of 25 single chords is {100 * max(ks) / 25:.0f} % by chance: k is {MAX_SINGLE} at most there. "
+            "Ask for progressions, which have more candidates."
+        )
+    size = 25 if what == "chords" else 1 + n_distractors
+    if max(ks) > size:
+        raise ParameterError(f"k={max(ks)} is larger than the number of candidates ({size}): all would be hits.")
+    return n_distractors, ks
+
+
+def _question(opened, windows, split, what, segment, step, n_distractors, scoring, seed):
+    """Test segments that have chords, the training's progressions, what is ranked, and how many segments were left out."""
+    duration = windows.duration
+    seconds = _checks.count(segment if segment is not None else (duration if duration > 1 else SEGMENT), "segment")
+    if abs(seconds / step - round(seconds / step)) > 1e-9:
+        raise ParameterError(f"a segment of {seconds} s does not hold whole steps of {step:g} s.")
+    found = segments(windows.table.iloc[split.test].reset_index(drop=True), seconds=seconds, duration=duration)
+    truth = _Truth(opened, step, seconds)
+    true = truth.of(found.table)
+    kept = (true != chords.NONE).any(1)
+    if not kept.any():
+        raise ParameterError(f"none of the {len(found)} test segments has a chord: there is no progression to find.")
+    known = truth.of(_training(windows, split, seconds, duration).table)
+    found = Segments(found.table[kept].reset_index(drop=True), found.rows[kept], seconds)
+    task = _Task(found, true[kept], known, what, scoring, n_distractors, seed, step)
+    return found, known, task, int((~kept).sum())
+
+
+class _Truth:
+    """Chords of the true sounds, each stimulus once."""
+
+    def __init__(self, opened, step, seconds):
+        self._store, self._step, self._seconds, self._known = opened, step, seconds, {}
+
+    def of(self, table):
+        """Progressions of segments: (n, n_steps)."""
+        n = round(self._seconds / self._step)
+        firsts = np.rint(table["second"].to_numpy() / self._step).astype(int)
+        return np.stack(
+            [self._stimulus(name)[first : first + n] for name, first in zip(table["stimulus"], firsts, strict=True)]
+        )
+
+    def _stimulus(self, name):
+        if name not in self._known:
+            sound, sr = self._store.audio(name)
+            self._known[name] = chords.sound_progression(sound, sr=sr, step=self._step)
+        return self._known[name]
+
+
+def _training(windows, split, seconds, duration):
+    """The distinct training segments: one for each (stimulus, second)."""
+    train = windows.table.iloc[split.train].drop_duplicates(["stimulus", "second"])
+    train = train.assign(recording=train["stimulus"]).reset_index(drop=True)  # seconds of any hearing make a segment
+    try:
+        return segments(train, seconds=seconds, duration=duration)
+    except ParameterError as error:
+        raise ParameterError(f"the training side has no segment to draw distractors from: {error}") from None
+
+
+class _Likeness:
+    """Pictures of windows → likeness of segments to the 25 chords, (n, n_steps, 25)."""
+
+    def __init__(self, windows, step, scoring):
+        self._settings, self._step, self._scoring = windows.settings, step, scoring
+
+    def of(self, read, rows):
+        """`read`: positions → pictures; `rows`: positions (n, n_windows) of each segment's windows."""
+        n_windows = rows.shape[1]
+        each = max(1, _BLOCK // n_windows)
+        blocks = [rows[i : i + each] for i in range(0, len(rows), each)]
+        return np.concatenate([self.pictures(read(block.ravel()), n_windows) for block in blocks])
+
+    def pictures(self, pictures, n_windows):
+        """Of pictures that are at hand, `n_windows` for each segment."""
+        pictures = np.asarray(pictures, np.float32)
+        joined = pictures.reshape(-1, n_windows * pictures.shape[1], pictures.shape[2])
+        chroma = chords.picture_chroma(
+            joined, kind=self._settings["audio"], step=self._step, max_db=self._settings["max_db"]
+        )
+        like = chords.likeness(chroma)
+        return like if self._scoring == "cosine" else chords.log_probability(like)
+
+
+class _Task:
+    """What is ranked: items with their true chords and candidates, one item a segment, or one a step."""
+
+    def __init__(self, found, true, known, what, scoring, n_distractors, seed, step):
+        self.what, self.n_left_out = what, 0
+        if what == "progressions":
+            drawn_from = pool(known)
+            self.table, self.true, self.n_pool = found.table, true, len(drawn_from)
+            self.candidates = candidates(true, drawn_from, n_distractors=n_distractors, seed=seed)
+            self._keep = None
+        else:
+            n_steps = true.shape[1]
+            self._keep = true.ravel() != chords.NONE
+            self.n_left_out, self.n_pool = int((~self._keep).sum()), chords.NONE + 1
+            table = found.table.loc[found.table.index.repeat(n_steps)].reset_index(drop=True)
+            table["second"] = table["second"] + np.tile(np.arange(n_steps) * step, len(true))
+            self.table, self.true = table[self._keep].reset_index(drop=True), true.ravel()[self._keep][:, None]
+            others = (self.true + np.arange(25)) % 25  # the true one first, then all others
+            self.candidates = others[:, :, None]
+        self.seconds = found.seconds if what == "progressions" else step
+        self.scoring = scoring
+
+    @property
+    def n_candidates(self):
+        return self.candidates.shape[1]
+
+    def items(self, like):
+        """Likeness of segments (n, n_steps, 25) as that of items."""
+        return like if self._keep is None else like.reshape(-1, 1, 25)[self._keep]
+
+    def values(self, like, ks):
+        """Expected hits (n, len(ks)); NaN where the likeness is."""
+        like = self.items(like)
+        there = np.isfinite(like).all(axis=(1, 2))
+        out = np.full((len(like), len(ks)), np.nan)
+        if there.any():
+            place = ranks(scores(like[there], self.candidates[there]))
+            out[there] = hit_values(place.rank, ks, self.n_candidates, tied=place.tied)
+        return out
+
+
+def _answers(run, opened, windows, split, found, reader, known, task, seed):
+    """Likeness of the run's segments and of all that stands beside it, and why something is missing."""
+    n, (_, n_windows) = len(found), found.rows.shape
+    mine = reader.of(lambda rows: run.predictions[rows], found.rows)
+    likes, notes = {"this run": mine}, {}
+    substitute = controls.Substitute(run, windows, opened, seed=seed)
+
+    def one(picture):  # one picture of a window, for all of them
+        return np.repeat(reader.pictures(np.stack([picture] * n_windows), n_windows), n, axis=0)
+
+    likes["zero EEG"] = one(substitute.zero(1)[0])
+    likes["noise EEG"] = _of_noise(substitute, windows.table.iloc[split.test].reset_index(drop=True), found, reader)
+    for name, giver in (
+        ("shuffled", controls.shuffled(found.table, seed=seed)),
+        ("other listener", controls.other_listener(found.table)),
+    ):
+        likes[name] = np.where((giver >= 0)[:, None, None], mine[giver], np.nan)
+        if (giver < 0).any():
+            notes[name] = _ALONE[name]
+    likes["mean picture"] = one(baselines.NoEEG(sides.training_view(windows, split)).mean)
+    counts = np.bincount(known.ravel(), minlength=25) + 1.0  # one more of each, so that none is impossible
+    likes["training chords"] = np.broadcast_to(np.log(counts / counts.sum()), mine.shape)
+    likes["true pictures"] = reader.of(lambda rows: windows.target(split.test[rows]), found.rows)
+    return likes, notes
+
+
+_ALONE = {
+    "shuffled": "a recording has one test segment only",
+    "other listener": "no other test listener has the same segment of the same song and hearing",
+}
+
+
+def _of_noise(substitute, test, found, reader):
+    """One recording after another, so that memory holds the pictures of one."""
+    out = None
+    for _, places in found.table.groupby("recording", sort=True).indices.items():
+        rows = found.rows[places]
+        like = reader.pictures(substitute.noise(test.iloc[rows.ravel()].reset_index(drop=True)), rows.shape[1])
+        out = np.empty((len(found), *like.shape[1:])) if out is None else out
+        out[places] = like
+    return out
+
+
+def _of_blind(blind, run, opened, windows, found, step, scoring):
+    """Likeness of the same segments by another run."""
+    if models.module(blind.config["model"]["name"]).TASK != "regression":
+        raise ParameterError(f"{blind.path} is a classifier: it predicts no pictures.")
+    for name in ("data", "split"):
+        if blind.config[name] != run.config[name]:
+            raise ParameterError(
+                f"the audio-only run has other {name} ({blind.config[name]}) than the run ({run.config[name]}): the gain is "
+                "over the same segments. Train it on the same split of the same store."
+            )
+    theirs = blind.windows(opened)
+    split, duration = blind.split(theirs), int(theirs.settings.get("duration", 1))
+    other = segments(theirs.table.iloc[split.test].reset_index(drop=True), seconds=found.seconds, duration=duration)
+    keys = [list(zip(one.table["recording"], one.table["second"], strict=True)) for one in (found, other)]
+    place = {key: i for i, key in enumerate(keys[1])}
+    missing = [key for key in keys[0] if key not in place]
+    if missing:
+        raise ParameterError(
+            f"the audio-only run has no test segment at second {missing[0][1]:g} of {missing[0][0]}: its split differs."
+        )
+    rows = other.rows[[place[key] for key in keys[0]]]
+    return _Likeness(theirs, step, scoring).of(lambda at: blind.predictions[at], rows)
+
+
+def _permuted(task, like, values, ks, n, seed):
+    """Unit and p of each k: predictions of other segments of the recording against each segment's candidates."""
+    listeners = task.table["subject"].to_numpy(str)
+    try:
+        lengths = (float(task.seconds),) if task.what == "progressions" else nulls.LENGTHS
+        orders = nulls.orders(task.table, n=n, seed=seed, lengths=lengths, max_pairs=_pairs(task))
+    except ParameterError as error:
+        return str(error), dict.fromkeys(ks)
+    like, found = task.items(like), {}
+    other = task.candidates.transpose(0, 2, 1)  # (n, n_steps, n_candidates): pairs reads three axes
+
+    for i, k in enumerate(ks):
+
+        def score(predicted, offered, k=k):
+            place = ranks(scores(predicted, offered.transpose(0, 2, 1)))
+            return hit_values(place.rank, (k,), task.n_candidates, tied=place.tied)[:, 0]
+
+        null = nulls.pairs(score, like, other, orders, listeners, max_pairs=_pairs(task))
+        found[k] = stats.permutation_p(nulls.listener_mean(values[:, i], listeners), null)
+    return f"permutation of {orders.unit.replace('blocks', 'segments', 1)}", found
+
+
+def _pairs(task):
+    return max(nulls.MAX_PAIRS, 2 * len(task.table))
+
+
+def _table(task, values, notes, ks, p_unit, p):
+    rows = []
+    for name, own in values.items():
+        group = "this run" if name == "this run" else "no EEG" if name in BLIND else (
+            "music" if name == "true pictures" else "EEG"
+        )  # fmt: skip
+        for i, k in enumerate(ks):
+            told = scorecard.control(name, own[:, i], task.table, notes.get(name, ""))
+            there = np.isfinite(own[:, i])
+            unit = _unit(own[there, i], task.table[there]) if told["score"] is not None else ""
+            rows.append(
+                {"answer": name, "group": group, "k": k, "hits": told["score"], "low": told["low"], "high": told["high"],
+                 "unit": unit, "chance": k / task.n_candidates, "p": p[k] if name == "this run" else None,
+                 "p_unit": p_unit if name == "this run" else "", "n": told["n"], "note": told["note"]}
+            )  # fmt: skip
+    return pd.DataFrame(rows).astype(object).where(lambda found: found.notna(), None)
+
+
+def _unit(values, table):
+    found = scorecard.interval(values, table)
+    return f"{found.n_groups} {found.unit}"
+
+
+def _gains(task, values, ks, seed):
+    """The run less the audio side alone, listener by listener."""
+    listeners, rows = task.table["subject"].to_numpy(str), []
+    names = np.unique(listeners)
+    for i, k in enumerate(ks):
+        means = {
+            name: np.array([own[listeners == one, i].mean() for one in names])
+            for name, own in values.items()
+            if name in (*BLIND, "this run")
+        }
+        against = "audio-only run" if "audio-only run" in means else max(BLIND[:2], key=lambda name: means[name].mean())
+        row = {"k": k, "gain": float((means["this run"] - means[against]).mean()), "low": None, "high": None, "p": None,
+               "against": against, "note": ""}  # fmt: skip
+        if len(names) < 2:
+            row["note"] = "one listener only, so that no interval over listeners can be given"
+        else:
+            found = stats.paired(means["this run"], means[against], seed=seed)
+            row |= {"low": found.difference.low, "high": found.difference.high, "p": found.p}
+            row["note"] = f"interval paired over {len(names)} listeners"
+            if len(names) in scorecard.COVERAGE:
+                row["note"] += f" (few: covers about {scorecard.COVERAGE[len(names)]} %)"
+        rows.append(row)
+    return pd.DataFrame(rows).astype(object).where(lambda found: found.notna(), None)
