@@ -119,12 +119,16 @@ class BandEntropy(nn.Module):
 
 
 class Convolution(nn.Module):
-    """Features of raw steps ``(n, n_steps, length, n_in)`` → ``(n, n_steps, width)``: two convolutions along the length."""
+    """Features of raw steps ``(n, n_steps, length, n_in)`` → ``(n, n_steps, width)``.
+
+    A convolution over channels (or bins) at each moment, then two along the length, and their mean.
+    """
 
     def __init__(self, n_in, width):
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv1d(n_in, width, 7, stride=2, padding=3),
+        self.across = nn.Linear(n_in, width)  # one moment long
+        self.along = nn.Sequential(
+            nn.Conv1d(width, width, 7, stride=3, padding=3),
             nn.GroupNorm(1, width),
             nn.ReLU(),
             nn.Conv1d(width, width, 5, stride=2, padding=2),
@@ -132,8 +136,8 @@ class Convolution(nn.Module):
         )
 
     def forward(self, steps: Tensor) -> Tensor:
-        n, n_steps = steps.shape[:2]
-        return self.layers(steps.flatten(0, 1).mT).mean(-1).unflatten(0, (n, n_steps))
+        x = self.across(steps).flatten(0, 1).mT  # (n * n_steps, width, length)
+        return self.along(x).mean(-1).unflatten(0, steps.shape[:2])
 
 
 class Tokens(nn.Module):
