@@ -41,7 +41,6 @@ from eegviz._ratings import (
     QUADRANTS,
     RATINGS,
     SCALE,
-    C,
     Predictor,
     check_ratings,
     entropy,
@@ -59,7 +58,6 @@ __all__ = [
     "QUADRANTS",
     "RATINGS",
     "SCALE",
-    "C",
     "Emotion",
     "Predictor",
     "check_ratings",
@@ -120,7 +118,7 @@ class Emotion:
 
 
 def score(
-    values, table, *, test, within_listener=True, alphas=ALPHAS, c=C, n_permutations=scorecard.PERMUTATIONS, seed=0
+    values, table, *, test, within_listener=True, alphas=ALPHAS, n_permutations=scorecard.PERMUTATIONS, seed=0
 ) -> Emotion:
     """Fit on all listeners but the test listeners, and score these.
 
@@ -132,7 +130,7 @@ def score(
         One row each: ``recording``, ``subject``, ``stimulus``, ``valence``, ``arousal``.
     test : sequence of str
         Listeners that are held out.
-    within_listener, alphas, c
+    within_listener, alphas
         As in `fit`.
     n_permutations : int
     seed : int
@@ -158,7 +156,7 @@ def score(
     if held.all():
         raise ParameterError(f"all {len(known)} listeners are test listeners: none is left to train on.")
     train = table[~held]
-    predictor = fit(values[~held], train, within_listener=within_listener, alphas=alphas, c=c)
+    predictor = fit(values[~held], train, within_listener=within_listener, alphas=alphas)
     found = table[held].reset_index(drop=True)
     subjects = found["subject"].to_numpy(str)
     predicted = predictor.predict(values[held], subjects)
