@@ -50,7 +50,7 @@ class Orders:
         return index
 
 
-def orders(table, *, n=1000, seed=0, lengths=LENGTHS, how="auto", together=None, max_pairs=None):
+def orders(table, *, n=1000, seed=0, lengths=None, how="auto", together=None, max_pairs=None):
     """Random orders of windows: whole blocks of time change places within their recordings.
 
     Parameters
@@ -60,8 +60,9 @@ def orders(table, *, n=1000, seed=0, lengths=LENGTHS, how="auto", together=None,
     n : int
         Permutations; 1000 or more for a report.
     seed : int or numpy.random.Generator
-    lengths : sequence of float
-        Seconds in a block, in falling order: each recording takes the first in which half of its windows can move.
+    lengths : sequence of float, optional
+        Seconds in a block, in falling order: each recording takes the first in which half of its windows can move. By
+        default `LENGTHS`, or where all windows begin at multiples of some seconds, as windows of 4 s do, the next multiples.
     how : {"auto", "rotate", "shuffle"}
         ``"rotate"``: a recording is turned round by a random number of blocks, so that slow courses keep their shape.
         ``"shuffle"``: its blocks are dealt at random; many more orders.
@@ -104,6 +105,7 @@ def orders(table, *, n=1000, seed=0, lengths=LENGTHS, how="auto", together=None,
     >>> found.index.shape
     (100, 20)
     """
+    lengths = time_blocks.multiples(LENGTHS, table) if lengths is None else lengths
     n, lengths = _checks.count(n, "n"), [time_blocks.check_length(length) for length in lengths]
     if not lengths or sorted(lengths, reverse=True) != lengths:
         raise ParameterError(f"lengths={lengths}: expected seconds in falling order, such as (5, 2, 1).")

@@ -10,7 +10,9 @@ import pandas as pd
 from eegviz._split_table import CHUNK, EPS, distance
 from eegviz.errors import ParameterError
 
-_WORDS = {"recording": "recording", "subject": "listener", "stimulus": "song", "condition": "condition"}
+_WORDS = {
+    "recording": "recording", "subject": "listener", "stimulus": "song", "work": "piece", "condition": "condition",
+}  # fmt: skip
 
 
 def refuse_empty(side, spec, parts):
@@ -95,6 +97,6 @@ CHECKS = {
     "repeat": _check_groups(("recording",), ("subject", "stimulus", "condition", "repeat")),
     "condition": _check_groups(("condition",), ("recording",)),
     "subject": _check_groups(("subject",), ("recording",)),
-    "song": _check_groups(("stimulus",), ("recording",)),
-    "subject_song": _check_groups(("subject",), ("stimulus",), ("recording",)),
+    "song": _check_groups(("stimulus",), ("work",), ("recording",)),
+    "subject_song": _check_groups(("subject",), ("stimulus",), ("work",), ("recording",)),
 }

@@ -15,6 +15,7 @@ from eegviz._split_table import (
     percent_or_names,
     percentage,
     three_percentages,
+    together,
     units_of,
     whole_number,
 )
@@ -136,14 +137,22 @@ def _test_subject_song(frame, job):
 
 
 def _hold_out(frame, column, name, options, rng):
-    """Mask of the units held out, the options in full, their names."""
+    """Mask of the units held out, the options in full, their names; songs that are versions of one piece go together."""
     units = units_of(frame, column, name)
     percent, names = percent_or_names(options, units, name)
+    groups = together(frame, column, name)
     if names:
-        return frame[column].isin(names).to_numpy(), listed(names), names
-    count = min(max(1, round(len(units) * percent / 100)), len(units) - 1)
-    names = sorted(units[i] for i in rng.permutation(len(units))[:count])
-    return frame[column].isin(names).to_numpy(), f"{percent:g}", names
+        chosen = [group for group in groups if set(group) & set(names)]
+        if len(chosen) == len(groups):
+            raise ParameterError(
+                f"{name}:{options} holds out all {len(groups)} pieces, for songs that are versions of one go together: the "
+                "training side would be empty."
+            )
+    else:
+        count = min(max(1, round(len(groups) * percent / 100)), len(groups) - 1)
+        chosen = [groups[i] for i in rng.permutation(len(groups))[:count]]
+    held = sorted(unit for group in chosen for unit in group)
+    return frame[column].isin(held).to_numpy(), listed(held) if names else f"{percent:g}", held
 
 
 TESTS = {
@@ -238,8 +247,8 @@ VALIDATIONS = {
     "repeat": _validate_runs,
     "condition": _validate_runs,
     "subject": _validate_units("subject"),
-    "song": _validate_units("stimulus"),
-    "subject_song": _validate_units("stimulus", "subject"),
+    "song": _validate_units("work"),
+    "subject_song": _validate_units("work", "subject"),
 }
 
 

@@ -12,8 +12,9 @@ EPS = 1e-9  # seconds; for comparisons of times
 def canonical(table, name, window):
     """The columns that matter, sorted by recording and second, with the row position in `table`.
 
-    Added are ``piece`` (the stimulus, or the recording where there is none), ``since`` (seconds from the first of the
-    piece) and ``chunk`` (number of the 5-s chunk of the piece).
+    Added are ``work`` (what the column piece of the table says: stimuli of one work are versions of the same music; the
+    stimulus where it says nothing), ``piece`` (the stimulus, or the recording where there is none: seconds count along it),
+    ``since`` (seconds from the first of the piece) and ``chunk`` (number of the 5-s chunk of the piece).
     """
     if not isinstance(table, pd.DataFrame):
         raise DataError(f"expected a table of windows (pandas.DataFrame), found {type(table).__name__}.")
@@ -30,9 +31,10 @@ def canonical(table, name, window):
     if not len(table):
         raise DataError("the table of windows is empty: there is nothing to split.")
     frame = pd.DataFrame({"row": np.arange(len(table))})
-    for column in ("recording", "subject", "stimulus", "condition", "session"):
+    for column in ("recording", "subject", "stimulus", "condition", "session", "piece"):
         values = table[column] if column in table else pd.Series([""] * len(table))
         frame[column] = np.where(values.isna(), "", values.astype(str))
+    frame["work"] = np.where(frame["piece"] == "", frame["stimulus"], frame["piece"])
     second = pd.to_numeric(table["second"], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     if not np.isfinite(second).all():
         row = int(np.flatnonzero(~np.isfinite(second))[0])
@@ -89,6 +91,18 @@ def units_of(frame, column, name):
             f"{name}: the table has only one {what} ({units[0]}); one must stay for the training. Use another split."
         )
     return units
+
+
+def together(frame, column, name):
+    """Units that go to one side together: each listener alone, or all songs of one work; two lists of names or more."""
+    wholes = frame["work" if column == "stimulus" else column]
+    groups = [sorted(set(units)) for _, units in frame[column].groupby(wholes.to_numpy())]
+    if len(groups) < 2:
+        raise ParameterError(
+            f"{name}: all songs of the table ({', '.join(groups[0])}) are versions of one piece; another piece must stay for "
+            "the training. Use another split."
+        )
+    return groups
 
 
 def whole_number(value, what, *, low):

@@ -40,6 +40,15 @@ def check_length(length):
     return float(length)
 
 
+def multiples(lengths, table):
+    """Lengths of blocks in seconds that hold whole windows: the next multiples of what all the table's seconds divide by."""
+    _, second = times(table)
+    apart = np.unique(np.diff(np.unique(second)))
+    step = math.gcd(*apart.astype(int).tolist()) if (apart == np.rint(apart)).all() else 1
+    step = max(step, 1)
+    return sorted({float(math.ceil(length / step) * step) for length in lengths}, reverse=True)
+
+
 def blocks_per_recording(recording, block):
     """How many blocks each recording has."""
     return np.bincount(recording[np.unique(block, return_index=True)[1]])

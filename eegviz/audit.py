@@ -27,6 +27,7 @@ _ONE = {
     "neighbouring seconds": "neighbouring second",
     "hearings of the same second": "hearing of the same second",
     "songs": "song",
+    "pieces": "piece",
     "listeners": "listener",
     "sessions": "session",
 }
@@ -41,6 +42,10 @@ _WHY = {
     ),
     ("songs", "leak"): "This protocol claims unseen songs, and the decoder has been trained on these.",
     ("songs", "by design"): "The decoder knows these songs; the score says nothing of unseen ones.",
+    ("pieces", "leak"): (
+        "This protocol claims unseen songs, and the decoder has been trained on other versions of these pieces."
+    ),
+    ("pieces", "by design"): "The decoder knows these pieces, in some version; the score says nothing of unseen ones.",
     ("listeners", "leak"): "This protocol claims unseen listeners, and the decoder has been trained on these.",
     ("listeners", "by design"): "The decoder knows these listeners; the score says nothing of unseen ones.",
     ("sessions", "leak"): "Drift of a session that is in training can mark the test's recordings.",
@@ -78,7 +83,8 @@ class Audit:
         ``n_test`` and ``share`` (of test windows that are touched), ``sides`` (what they are shared with) and ``why``.
         Kinds: the *windows* themselves; *recordings*; *neighbouring seconds*: test windows with another window of their
         recording nearer than one window and the gap; *hearings of the same second* of the song in another recording;
-        *songs*; *listeners*; *sessions* of a listener.
+        *songs*; *pieces*, of which songs are versions (only where the table has the column ``piece``); *listeners*;
+        *sessions* of a listener.
     n_training, n_test : int
         Windows of training and validation together, and of the test.
     """
@@ -141,7 +147,8 @@ def audit(table, split):
     Parameters
     ----------
     table : pandas.DataFrame
-        One row a window: ``recording``, ``second`` and, as far as they are known, ``stimulus``, ``subject``, ``session``.
+        One row a window: ``recording``, ``second`` and, as far as they are known, ``stimulus``, ``piece``, ``subject``,
+        ``session``.
     split : Split
         Of this table: ``train``, ``validation``, ``test`` (row positions) are read, and ``name``, ``spec``, ``label``,
         ``window``, ``gap``. It may be one that `eegviz.splits.check` refuses.
@@ -181,6 +188,7 @@ def audit(table, split):
         "neighbouring seconds": _close(frame, "recording", near, sides, ["recording", "second"]),
         "hearings of the same second": _close(frame, "stimulus", window, sides, ["stimulus", "second"], elsewhere=True),
         "songs": _common(frame, ["stimulus"], sides),
+        **({"pieces": _common(frame, ["piece"], sides)} if (frame["piece"] != frame["stimulus"]).any() else {}),
         "listeners": _common(frame, ["subject"], sides),
         "sessions": _common(frame, ["subject", "session"], sides),
     }
@@ -241,7 +249,7 @@ def _status(kind, shared, protocol, one_sound):
         if one_sound or protocol in (*_UNSEEN_SONG, "random"):
             return "leak"
         return "by design" if protocol in ("repeat", "condition", "subject") else "caveat"
-    if kind == "songs":
+    if kind in ("songs", "pieces"):
         return "leak" if protocol in ("song", "subject_song") else "by design"
     if kind == "listeners":
         return "leak" if protocol in ("subject", "subject_song") else "by design"
@@ -331,9 +339,10 @@ def _frame(table):
     if missing:
         raise DataError(f"the table of windows lacks {', '.join(missing)}: the audit needs recording and second.")
     frame = pd.DataFrame({"row": np.arange(len(table))})
-    for column in ("recording", "subject", "stimulus", "session"):
+    for column in ("recording", "subject", "stimulus", "session", "piece"):
         values = table[column].to_numpy(object) if column in table else np.full(len(table), "", dtype=object)
         frame[column] = np.where(pd.isna(values), "", values).astype(str)
+    frame["piece"] = np.where(frame["piece"] == "", frame["stimulus"], frame["piece"])
     second = pd.to_numeric(table["second"], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     if not np.isfinite(second).all():
         row = int(np.argmin(np.isfinite(second)))

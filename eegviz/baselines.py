@@ -123,14 +123,17 @@ class Fingerprint:
 
 def log_power(pictures, kind):
     """Natural logarithm of each channel's power in each picture: ``(n, n_channels)``."""
+    if kind == "de":  # an entropy is half a logarithm already
+        return 2 * pictures.mean(1)
     power = pictures.var(1) if kind == "raw" else pictures.mean(1)
     return np.log(power + _FLOOR)
 
 
 def previous_second(windows, song, seconds):
-    """The true pictures of the seconds before (of second 1 for second 0): ``(n, n_frames, n_bins)``."""
-    seconds = np.asarray(seconds)
-    return windows.picture(song, np.where(seconds > 0, seconds - 1, min(1, len(windows.sounds[song]) - 1)))
+    """The true pictures of the windows before (of the second one for the first): ``(n, n_frames, n_bins)``."""
+    seconds, length = np.asarray(seconds), windows.duration
+    last = len(windows.sounds[song]) // length - 1
+    return windows.picture(song, np.where(seconds >= length, seconds - length, min(1, last) * length))
 
 
 def ceiling(windows, song, seconds, *, seed=0):
@@ -141,7 +144,8 @@ def ceiling(windows, song, seconds, *, seed=0):
     windows : Windows
     song : str
     seconds : array of int
-        Test seconds of the song; `CEILING_SECONDS` neighbours from their middle are taken, or all when they are fewer.
+        Seconds in which the song's test windows begin; neighbours from their middle are taken that hold `CEILING_SECONDS`,
+        or all when they are fewer.
 
     Returns
     -------
@@ -149,17 +153,19 @@ def ceiling(windows, song, seconds, *, seed=0):
         Those taken.
     pictures : np.ndarray [shape=(n, n_frames, n_bins)]
     """
-    seconds = np.unique(seconds)
-    first = max(0, (len(seconds) - CEILING_SECONDS) // 2)
-    taken = seconds[first : first + CEILING_SECONDS]
+    seconds, count = np.unique(seconds), max(1, CEILING_SECONDS // windows.duration)
+    first = max(0, (len(seconds) - count) // 2)
+    taken = seconds[first : first + count]
     level = {"ref_db": features.ref_db_of(windows.settings["ref_db"], song), "max_db": windows.settings["max_db"]}
 
     def there_and_back():
         kind = windows.settings["audio"]
-        sound = inversion.reconstruct(windows.picture(song, taken), audio=kind, seed=seed, **level)
-        power = features.spectrogram(sound.reshape(len(taken), -1), kind=kind.removesuffix("-db"))
+        every = (taken[:, None] + np.arange(windows.duration)).ravel()
+        sound = inversion.reconstruct(windows.picture(song, every, duration=1), audio=kind, seed=seed, **level)
+        power = features.spectrogram(sound.reshape(len(every), -1), kind=kind.removesuffix("-db"))
         again = features.to_db(power) if kind.endswith("-db") else power
-        return features.normalise(again, kind=kind, **level).astype(np.float32)
+        return features.normalise(again, kind=kind, **level).astype(np.float32).reshape(len(taken), *windows.out_shape)
 
     made_of = {**level, "seconds": taken.tolist(), "seed": seed, "inversion": inversion.FORMAT}
+    made_of |= {"duration": windows.duration} if windows.duration > 1 else {}
     return taken, windowing.kept("ceiling", made_of, there_and_back, beside=windows.sounds[song])

@@ -27,6 +27,15 @@ SHIFTS = (-10, -5, -2, -1, 0, 1, 2, 5, 10)  # seconds; above 0: EEG from after t
 BLOCKS = (stats.BLOCK, 2.0, 1.0)  # seconds; the longest that leaves every recording something to exchange
 
 
+def shifts(length):
+    """Shifts in seconds that windows of `length` seconds can have: `SHIFTS`, away from 0 to the next multiple.
+
+    >>> shifts(4)
+    (-12, -8, -4, 0, 4, 8, 12)
+    """
+    return tuple(sorted({int(np.sign(one) * -(-abs(one) // length) * length) for one in SHIFTS}))
+
+
 def shuffled(table, *, seed=0):
     """Which window's EEG each window gets so that none keeps its own: positions ``(n,)``.
 
@@ -86,12 +95,14 @@ class Substitute:
     opened : Store
     seed : int
         Of the noise.
+    net : torch.nn.Module, optional
+        What answers in place of the run's network, such as the part of it that embeds.
     """
 
-    def __init__(self, run, windows, opened, *, seed=0):
+    def __init__(self, run, windows, opened, *, seed=0, net=None):
         self._windows, self._store, self._seed = windows, opened, seed
         compute = fitting.Compute.choose("auto", run.provenance["precision"])
-        self._blocks = fitting.predictor(run.network(), compute=compute)
+        self._blocks = fitting.predictor(run.network() if net is None else net, compute=compute)
         self._zero = None
 
     def predict(self, eeg):
@@ -137,7 +148,9 @@ class Substitute:
                 mine = mine[mine["before"] == row["stimulus"]]
             pictures = [self._quiet_pictures(name) for name in mine["recording"]]
             if not sum(map(len, pictures)):
-                raise ParameterError(f"listener {row['subject']} has no whole second of silence")
+                length = self._windows.duration
+                whole = "whole second" if length == 1 else f"window of {length} s"
+                raise ParameterError(f"listener {row['subject']} has no {whole} of silence")
             answers = self.predict(np.concatenate(pictures))
             if out is None:
                 out = np.empty((len(table), *answers.shape[1:]), np.float32)
@@ -156,9 +169,10 @@ class Substitute:
             from mne.filter import resample
 
             signal = resample(signal.astype(float), settings["sfreq"], row["sfreq"], verbose="error").astype(np.float32)
-        last = int(signal.shape[1] / settings["sfreq"])
+        length = self._windows.duration
+        last = int(signal.shape[1] / settings["sfreq"]) - length + 1
         there = row | {"start": 0.0, "sfreq": settings["sfreq"], "n_times": signal.shape[1]}
-        return windowing.recording_pictures(signal, there, np.arange(last), settings)
+        return windowing.recording_pictures(signal, there, np.arange(0, last, length), settings)
 
 
 def phases_at_random(signal, rng):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import pickle
 import shutil
 import signal
 import sys
@@ -26,6 +27,7 @@ from pathlib import Path
 from eegviz.errors import DataError, EegvizError, MissingDependencyError, ParameterError
 
 POLL = 0.5  # seconds between looks at jobs that cannot be waited for (submitit)
+IN_FLIGHT = 1000  # calls that an executor has at a time: SLURM limits the jobs of a user (our choice)
 DASK_TIMEOUT = "10s"  # for the first answer of a scheduler
 NAMES = ("serial", "local:N", "dask:ADDRESS", "slurm")
 # what training and scoring import, also late (an optimiser brings torch._dynamo): once, in the process that others are forked
@@ -43,6 +45,19 @@ class Failure:
 
     message: str
     trace: str = ""
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads() -> int | None:
+    """Numerical threads that a call should take: its share in a process of `Processes`, None anywhere else."""
+    return _threads
+
+
+_threads = None
 
 
 class WorkerLostError(EegvizError):
@@ -76,7 +91,7 @@ class Processes(ThreadPoolExecutor):
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ParameterError(f"Processes: n={n!r}: expected a whole number, 1 or more.")
         super().__init__(n)
-        self.threads = max(1, (os.cpu_count() or 1) // n)
+        self.threads = max(1, cores() // n)
         forkserver = "forkserver" in multiprocessing.get_all_start_methods()
         self._context = multiprocessing.get_context("forkserver" if forkserver else "spawn")
         if forkserver:
@@ -102,7 +117,9 @@ class Processes(ThreadPoolExecutor):
 
     def _in_process(self, function, args, kwargs):
         receiver, sender = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_answer, args=(sender, function, args, kwargs), daemon=True)
+        process = self._context.Process(
+            target=_answer, args=(sender, function, args, kwargs, self.threads), daemon=True
+        )
         with self._lock:
             process.start()
         sender.close()  # the process holds the other end, so that its death is the end of the file
@@ -154,6 +171,8 @@ def outcomes(function, calls, *, executor=None, retries=2):
     ------
     ParameterError
         An executor that is none, or a broken one that cannot be made again.
+    EegvizError
+        An executor that takes no call although it has none.
 
     Examples
     --------
@@ -174,15 +193,24 @@ def outcomes(function, calls, *, executor=None, retries=2):
             if not waiting and not running:  # one at a time now, in a pool of its own
                 pool.renew(broken=False)
                 waiting.append(suspects.popleft())
-            while waiting:
+            while waiting and len(running) < IN_FLIGHT:
                 position = waiting.popleft()
-                running[pool.submit(_call, function, calls[position], losses[position] + 1)] = position
+                try:
+                    running[pool.submit(_call, function, calls[position], losses[position] + 1)] = position
+                except (RuntimeError, OSError) as error:  # such as a queue that is full
+                    if not running:
+                        told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+                        raise EegvizError(
+                            f"the executor takes no task ({told}). What is done is kept; the same command continues."
+                        ) from error
+                    waiting.appendleft(position)
+                    break
             for future in _ended(running):
                 position = running.pop(future)
                 try:
                     answer = future.result()
                 except Exception as error:  # what a call raises is answered: this is the worker's end
-                    losses[position] += 1
+                    losses[position] += retries + 1 if isinstance(error, _NOT_LOST) else 1
                     if losses[position] <= retries:
                         waiting.append(position)
                         continue
@@ -265,7 +293,7 @@ class _Pool:
     """The executor in use; made again when it is broken and a function makes it."""
 
     def __init__(self, executor):
-        self.make = None if hasattr(executor, "submit") else executor
+        self.make = None if hasattr(executor, "submit") and not isinstance(executor, type) else executor
         if self.make and not callable(self.make):
             raise ParameterError(
                 f"executor={executor!r}: expected an executor (with submit), a function that makes one, or None."
@@ -304,7 +332,9 @@ def _call(function, args, attempt):
         return Failure(f"{type(error).__name__}: {error}", traceback.format_exc())
 
 
-def _answer(sender, function, args, kwargs):
+def _answer(sender, function, args, kwargs, share):
+    global _threads  # of this process, which makes one call
+    _threads = share
     signal.signal(signal.SIGINT, _once)  # a shell's background job inherits one that is ignored
     try:
         sender.send("ready")
@@ -340,11 +370,19 @@ def _ended(running):
     return ended
 
 
+# what a worker says that lives: it cannot read the call, or lacks a library
+_NOT_LOST = (ImportError, pickle.PicklingError, TypeError, AttributeError)
+
+
 def _lost(times, error):
-    told = " ".join(f"{type(error).__name__}: {error}".split())
+    told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    if isinstance(error, _NOT_LOST):
+        return (
+            f"its worker cannot do it ({told}). Workers need the same packages, in the same versions, as this process."
+        )
     return (
-        f"its worker was lost {times} time{'s' if times != 1 else ''} ({told[:300]}). Give workers more memory, or run fewer "
-        "at a time; the same command continues."
+        f"its worker was lost {times} time{'s' if times != 1 else ''} ({told}). Give workers more memory (and a queue's jobs "
+        "more time), or run fewer at a time; the same command continues."
     )
 
 

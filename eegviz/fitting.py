@@ -94,8 +94,9 @@ def fit(
     net : torch.nn.Module
         With ``loss(output, target)``. Changed in place; ends with the weights of the best validation epoch. Where
         training is more than the loss of an output, it has some of: ``training_loss(run, x, y, …, part=…)``, which computes
-        its ``forward`` through `run`; ``begin_epoch(epoch)``, told from 0; ``optimizers()``, one for each part, which
-        learn from a batch in turn; ``logged``, a dict of tensors of the last step, whose means go into the history.
+        its ``forward`` through `run`; ``validation_loss(run, x, y, …)``, the same for validation; ``begin_epoch(epoch)``, told
+        from 0; ``optimizers()``, one for each part, which learn from a batch in turn; ``logged``, a dict of tensors of the
+        last step, whose means go into the history.
     batches : callable
         ``batches(index) -> (x, y, …)`` arrays of the windows `index`.
     train, validation : np.ndarray of int
@@ -262,16 +263,19 @@ class _State:
 
 
 def mean_loss(wrapped, net, batches, index, device="cpu"):
-    """Mean of `net.loss` over the windows `index`, computed by `wrapped` (the network, or what runs it); NaN without any."""
+    """Mean of `net.loss`, or of `net.validation_loss`, over the windows `index`; NaN without any.
+
+    It is computed by `wrapped`, the network or what runs it.
+    """
     if not len(index):
         return float("nan")
     wrapped.eval()
+    judged = getattr(net, "validation_loss", lambda run, x, y, *_: net.loss(run(x), y))
     total = 0.0
     with torch.inference_mode():
         for i in range(0, len(index), PREDICT_BATCH):
             block = index[i : i + PREDICT_BATCH]
-            x, y, *_ = _to(batches(block), device)
-            total += net.loss(wrapped(x), y).item() * len(block)
+            total += judged(wrapped, *_to(batches(block), device)).item() * len(block)
     return total / len(index)
 
 

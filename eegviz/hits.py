@@ -21,7 +21,7 @@ Conventions
   is paired listener by listener (`eegviz.stats.paired`).
 
 Functions: `hits` (from ranks), `ranks` (from scores), `segments`, `pool`, `candidates`, `scores`, `of_run` (all of it, beside
-zero, noise, shuffled EEG, another listener's, and the audio side alone).
+zero, noise, shuffled EEG, another listener's, and the audio side alone), `compare` (several runs).
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ __all__ = [
     "Result",
     "Segments",
     "candidates",
+    "compare",
     "hit_values",
     "hits",
     "of_run",
@@ -124,22 +125,9 @@ def of_run(
     n_distractors, ks = _asked(run, what, n_distractors, ks, scoring)
     opened = run.store() if store is None else store
     windows = run.windows(opened) if windows is None else windows
-    split, duration = run.split(windows), int(windows.settings.get("duration", 1))
-    seconds = _checks.count(segment if segment is not None else (duration if duration > 1 else SEGMENT), "segment")
-    if abs(seconds / step - round(seconds / step)) > 1e-9:
-        raise ParameterError(f"a segment of {seconds} s does not hold whole steps of {step:g} s.")
-    test = windows.table.iloc[split.test].reset_index(drop=True)
-    found = segments(test, seconds=seconds, duration=duration)
-    truth = _Truth(opened, step, seconds)
-    true = truth.of(found.table)
-    kept = (true != chords.NONE).any(1)
-    if not kept.any():
-        raise ParameterError(f"none of the {len(found)} test segments has a chord: there is no progression to find.")
-    known = truth.of(_training(windows, split, seconds, duration).table)
-    found = Segments(found.table[kept].reset_index(drop=True), found.rows[kept], seconds)
-    true, left_out = true[kept], int((~kept).sum())
-    task = _Task(found, true, known, what, scoring, n_distractors, seed, step)
-    reader = _Likeness(windows, step, scoring)
+    split = run.split(windows)
+    found, known, task, left_out = _question(opened, windows, split, what, segment, step, n_distractors, scoring, seed)
+    seconds, reader = found.seconds, _Likeness(windows, step, scoring)
     likes, notes = _answers(run, opened, windows, split, found, reader, known, task, seed)
     if blind is not None:
         likes["audio-only run"] = _of_blind(blind, run, opened, windows, found, step, scoring)
@@ -154,6 +142,58 @@ def of_run(
         table=table, gains=_gains(task, values, ks, seed), values=values,
         segments=task.table.assign(true=[" ".join(chords.names(one)) for one in task.true]),
     )  # fmt: skip
+
+
+def compare(
+    found,
+    *,
+    store,
+    ks=KS["progressions"],
+    segment=None,
+    step=chords.STEP,
+    n_distractors=DISTRACTORS,
+    scoring="cosine",
+    seed=0,
+) -> pd.DataFrame:
+    """Hits@k of the progressions of several runs on the same segments and candidates, one row each, and chance.
+
+    Parameters
+    ----------
+    found : dict of str to Run
+        Regression runs of the same split of the same data, by the name of their row.
+    store : Store
+    ks, segment, step, n_distractors, scoring, seed
+        As in `of_run`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        For each k ``hits@k``, ``low@k``, ``high@k`` (95 % interval over listeners) and the same as text, ``@k`` and ``95 %
+        interval @k``; ``n`` segments. The last row, ``chance``, is k/N.
+
+    Raises
+    ------
+    ParameterError
+        As in `of_run`; runs of different splits.
+    """
+    first = next(iter(found.values()))
+    n_distractors, ks = _asked(first, "progressions", n_distractors, ks, scoring)
+    windows = first.windows(store)
+    split = first.split(windows)
+    asked, _, task, _ = _question(store, windows, split, "progressions", segment, step, n_distractors, scoring, seed)
+    rows = {}
+    for name, run in found.items():
+        values = task.values(_of_blind(run, first, store, windows, asked, step, scoring), ks)
+        row = {}
+        for i, k in enumerate(ks):
+            told = scorecard.interval(values[:, i], task.table)
+            row |= {f"@{k}": f"{told.estimate:.3f}", f"95 % interval @{k}": f"{told.low:.3f} to {told.high:.3f}"}
+            row |= {f"hits@{k}": told.estimate, f"low@{k}": told.low, f"high@{k}": told.high}
+        rows[name] = row | {"n": len(task.table)}
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    chance = {f"hits@{k}": k / task.n_candidates for k in ks} | {f"@{k}": f"{k / task.n_candidates:.3f}" for k in ks}
+    table.loc["chance"] = pd.Series({**dict.fromkeys(table.columns, ""), **chance, "n": f"k/{task.n_candidates}"})
+    return table
 
 
 # --- helpers -----------------------------------------------------------------------------------------------------
@@ -178,6 +218,24 @@ def _asked(run, what, n_distractors, ks, scoring):
     if max(ks) > size:
         raise ParameterError(f"k={max(ks)} is larger than the number of candidates ({size}): all would be hits.")
     return n_distractors, ks
+
+
+def _question(opened, windows, split, what, segment, step, n_distractors, scoring, seed):
+    """Test segments that have chords, the training's progressions, what is ranked, and how many segments were left out."""
+    duration = windows.duration
+    seconds = _checks.count(segment if segment is not None else (duration if duration > 1 else SEGMENT), "segment")
+    if abs(seconds / step - round(seconds / step)) > 1e-9:
+        raise ParameterError(f"a segment of {seconds} s does not hold whole steps of {step:g} s.")
+    found = segments(windows.table.iloc[split.test].reset_index(drop=True), seconds=seconds, duration=duration)
+    truth = _Truth(opened, step, seconds)
+    true = truth.of(found.table)
+    kept = (true != chords.NONE).any(1)
+    if not kept.any():
+        raise ParameterError(f"none of the {len(found)} test segments has a chord: there is no progression to find.")
+    known = truth.of(_training(windows, split, seconds, duration).table)
+    found = Segments(found.table[kept].reset_index(drop=True), found.rows[kept], seconds)
+    task = _Task(found, true[kept], known, what, scoring, n_distractors, seed, step)
+    return found, known, task, int((~kept).sum())
 
 
 class _Truth:

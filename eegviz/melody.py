@@ -216,7 +216,9 @@ def score_run(run, *, clips=1, seconds=8, overlap=0.5, seed=0, windows=None) -> 
         stimulus, start = clip["stimulus"], clip["start"]
         original = heard(stimulus, start)
         if (stimulus, start) not in ceilings:
-            ceilings[stimulus, start] = compare(original, _true_way(windows, stimulus, start, seconds, seed))
+            sound, _ = reconstruction.original(run, stimulus, start=start, duration=seconds, opened=opened)
+            back = _true_way(windows, stimulus, start, seconds, seed, overlap=overlap, sound=sound)
+            ceilings[stimulus, start] = compare(original, back)
         made = reconstruction.reconstruct(
             run,
             clip["recording"],
@@ -384,13 +386,19 @@ def _clips(test, clips, seconds, seed):
     return chosen
 
 
-def _true_way(windows, stimulus, start, seconds, seed):
-    """The true pictures of a clip as sound."""
-    settings = windows.settings
-    return inversion.reconstruct(
-        windows.picture(stimulus, np.arange(start, start + seconds)), audio=settings["audio"],
-        ref_db=features.ref_db_of(settings["ref_db"], stimulus), max_db=settings["max_db"], seed=seed,
-    )  # fmt: skip
+def _true_way(windows, stimulus, start, seconds, seed, *, overlap, sound):
+    """The true pictures of a clip as sound: seconds end to end, or where windows overlap what true ones are faded to.
+
+    That is the continuous spectrogram of its `sound`, see `eegviz.joining`.
+    """
+    kind = windows.settings["audio"]
+    level = {"ref_db": features.ref_db_of(windows.settings["ref_db"], stimulus), "max_db": windows.settings["max_db"]}
+    if overlap:
+        power = features.spectrogram(sound[None], kind=kind.removesuffix("-db"))[0]
+        pictures = features.normalise(features.to_db(power) if kind.endswith("-db") else power, kind=kind, **level)
+    else:
+        pictures = windows.picture(stimulus, np.arange(start, start + seconds), duration=1)
+    return inversion.reconstruct(pictures, audio=kind, seed=seed, n_samples=seconds * features.SR, **level)
 
 
 def _over_listeners(table, values, names, *, unit=False):

@@ -144,6 +144,7 @@ def check(run, *, windows=None) -> Memorisation:
         raise ParameterError(f"run {run.path.name} is a classifier: it predicts no pictures. Choose a regression run.")
     windows = run.windows() if windows is None else windows
     split = run.split(windows)
+    _check_shape(np.shape(run.predictions), windows, split)
     candidates = _Candidates(windows, split)
     test = windows.table.iloc[split.test].reset_index(drop=True)
     found = {
@@ -192,13 +193,17 @@ def nearest(pictures, windows, split) -> pd.DataFrame:
     DataError
         For NaN or infinite values.
     """
-    wanted = (len(split.test), *windows.out_shape)
-    if np.shape(pictures) != wanted:
-        raise ParameterError(f"the pictures have shape {np.shape(pictures)}, the test windows {wanted}.")
+    _check_shape(np.shape(pictures), windows, split)
     return _nearest(_reader(pictures), windows, split, _Candidates(windows, split))
 
 
 # --- helpers -----------------------------------------------------------------------------------------------------
+
+
+def _check_shape(shape, windows, split):
+    wanted = (len(split.test), *windows.out_shape)
+    if shape != wanted:
+        raise ParameterError(f"the pictures have shape {shape}, the test windows {wanted}.")
 
 
 class _Candidates:

@@ -126,7 +126,7 @@ def render(
     home, previous, following : (str, str), optional
         Address and text of the links to the index and to the neighbours.
     facts : mapping, optional
-        What made the page; ``simulated`` True adds a banner.
+        What made the page; ``simulated`` adds a banner: True, or in words which part.
     failure : (int or None, str), optional
         Cell number and message, stamped on top.
 
@@ -147,8 +147,13 @@ def render(
     if facts and facts.get("simulated"):
         real = any("real eeg" in text.lower() for _, _, text in body.headings)
         but = ", except under a heading that says real EEG" if real else ""
-        top += page.banner("Simulated data.", f"No brain was recorded for the numbers below{but}.", kind="simulated")
-        facts = {**facts, "simulated": f"yes{but}"}
+        if facts["simulated"] is True:
+            text = f"No brain was recorded for the numbers below{but}."
+            top += page.banner("Simulated data.", text, kind="simulated")
+            facts = {**facts, "simulated": f"yes{but}"}
+        else:
+            text = "No brain was recorded for some of the numbers below: the foot of the page names the data sets."
+            top += page.banner("Partly simulated data.", text, kind="simulated")
     if not body.has_title:
         top += f"<h1>{escape(heading)}</h1>\n"
     return page.shell(

@@ -2,7 +2,7 @@
 
 Windows lie end to end, as they are scored, or overlap: the EEG is then cut at the frames of one continuous spectrogram,
 each window is predicted, and `eegviz.joining.cross_fade` makes one picture of them, which is inverted once. Longer clips
-sound smoother so, because no frame is drawn from the edge of a window.
+sound smoother so, because no frame is drawn from the edge of a window. Windows of several seconds lie end to end.
 
 Functions: `reconstruct` (a recording of the run's store), `reconstruct_file` (any EEG file that MNE reads), `original`
 (the true sound of the same seconds).
@@ -133,14 +133,16 @@ def reconstruct(
             f"run {run.path.name} has no recording {recording!r}; it has {', '.join(known[:12])}"
             f"{f' and {len(known) - 12} more' if len(known) > 12 else ''}."
         )
-    seconds = table["second"].to_numpy()[rows]
+    rows = np.repeat(rows, windows.duration)  # one for each second, that of its window
+    seconds = table["second"].to_numpy()[rows] + np.arange(len(rows)) % windows.duration
     n = _whole(duration, "duration")
     start = (
         _first_test_stretch(recording, seconds, np.isin(rows, split.test), n)
         if start is None
         else _whole(start, "start")
     )
-    chosen = rows[(seconds >= start) & (seconds < start + n)]
+    there = (seconds >= start) & (seconds < start + n)
+    chosen = rows[there]
     if len(chosen) != n:
         raise ParameterError(
             f"recording {recording} has windows from second {seconds.min()} to {seconds.max() + 1}; "
@@ -160,7 +162,8 @@ def reconstruct(
         pictures = joining.cross_fade(pictures, first)
         sides = _sides_of_windows(sides, begins, windows.settings["sfreq"])
     else:
-        pictures = _pictures(run, windows.eeg[chosen])
+        of, first = np.unique(chosen), int(np.argmax(there)) % windows.duration
+        pictures = _seconds(_pictures(run, windows.eeg[of]), windows.duration)[first : first + n]
     names, counts = np.unique(sides, return_counts=True)
     return _reconstruction(
         run, pictures, n, recording=recording, stimulus=stimulus, start=start, overlap=overlap, sr=sr,
@@ -195,18 +198,19 @@ def reconstruct_file(
     """
     _check_request(run, overlap, sr)
     settings = (run.windows() if windows is None else windows).settings
+    length = settings.get("duration", 1)
     signal, sfreq = _file_signal(path, settings["ch_names"], settings["sfreq"])
     n, start = _whole(duration, "duration"), _whole(start, "start")
     have = signal.shape[1] / sfreq
-    if start + n > have + 1e-6:
+    if start + -(-n // length) * length > have + 1e-6:
+        whole = "" if length == 1 else f" in windows of {length} s"
         raise ParameterError(
-            f"{path} has {have:.1f} s; {n} s from second {start} are not all there. "
+            f"{path} has {have:.1f} s; {n} s from second {start}{whole} are not all there. "
             "Choose another --start or --duration."
         )
-    first, begins = _overlapping(settings, n, overlap) if overlap else (None, np.arange(n))
+    first, begins = _overlapping(settings, n, overlap) if overlap else (None, np.arange(0, n, length))
     pictures = _pictures(run, windowing.recording_pictures(signal, {"start": 0.0}, start + begins, settings))
-    if overlap:
-        pictures = joining.cross_fade(pictures, first)
+    pictures = joining.cross_fade(pictures, first) if overlap else _seconds(pictures, length)[:n]
     default = float(np.mean(list(settings["ref_db"].values())))
     return _reconstruction(
         run, pictures, n, recording="", stimulus="", start=start, overlap=overlap, sr=sr, seen={"not used": len(begins)},
@@ -234,6 +238,11 @@ def _sides_of_windows(sides, begins, sfreq):
     before = np.clip(np.floor(at + 1e-9), 0, len(rank) - 1).astype(int)
     after = np.clip(np.ceil(at - 1e-9), 0, len(rank) - 1).astype(int)
     return np.array(SIDES)[np.minimum(rank[before], rank[after])]
+
+
+def _seconds(pictures, length):
+    """Pictures of windows of `length` seconds → those of their seconds."""
+    return pictures.reshape(len(pictures) * length, -1, pictures.shape[-1])
 
 
 def _pictures(run, eeg):
@@ -292,14 +301,17 @@ def _first_test_stretch(recording, seconds, is_test, n):
 def _whole(value, name):
     if value != int(value) or value < 0 or (name == "duration" and value < 1):
         least = 1 if name == "duration" else 0
-        raise ParameterError(
-            f"{name} must be a whole number of seconds, {least} or more; found {value:g}. Windows are one second long."
-        )
+        raise ParameterError(f"{name} must be a whole number of seconds, {least} or more; found {value:g}.")
     return int(value)
 
 
 def _check_request(run, overlap, sr):
     joining.check_overlap(overlap)
+    if overlap and run.config["features"].get("duration", 1) > 1:
+        raise ParameterError(
+            f"run {run.path.name} draws windows of {run.config['features']['duration']} s, and only windows of one second can "
+            f"overlap; found overlap={overlap:g}. Leave --overlap out."
+        )
     if sr is not None:
         check_rate(sr)
     if run.config["model"]["name"] == "classifier":

@@ -4,7 +4,11 @@
 still gets its page, with FAILED and the reason on top; then the run as a whole fails (`NotebookFailure`). Each file is
 written through a temporary one beside it, so a page is never half of one.
 
-Notebooks may carry metadata ``{"eegviz": {"store": ["openmiir", "imagery"]}}``: words that name, best first, a XX"""
+Notebooks may carry metadata ``{"eegviz": {"store": ["openmiir", "imagery"]}}``: words that name, best first, a data
+set, a condition or a table of the stores that suit them. Without any, or where none suits, they get the first store. A
+notebook of two stores names the parameter of each: ``{"store": ["imagery"], "songs": ["demo", "nmed-t"]}``; one other than
+``store`` keeps its default where no store suits.
+"""
 
 import io
 import shutil
@@ -127,7 +131,7 @@ def report(
         title=title,
         intro=INTRO,
         systems=systems,
-        simulated=kinds.pop() if len(kinds) == 1 else None,
+        simulated=kinds.pop() if kinds in ({True}, {False}) else None,
         facts={**facts[0], **_of_all(facts), "runs_in_the_table": data_sets(systems) or None},
     )
     if not all(result.ok for result in results):
@@ -309,7 +313,7 @@ def _stores(stores: Sequence[str | Path]) -> list[tuple[Path, dict[str, Any], se
 def _fitting(
     stores: list[tuple[Path, dict[str, Any], set[str]]], notebook: "nbformat.NotebookNode"
 ) -> tuple[dict[str, str], dict[str, Any]]:
-    """The stores of a notebook by parameter, and what the footer says of the first."""
+    """The stores of a notebook by parameter, and what the footer says of them."""
     wanted = {"store": [], **notebook.metadata.get("eegviz", {})}
     found = {}
     for name, words in wanted.items():
@@ -318,8 +322,12 @@ def _fitting(
         if chosen is not None:
             found[name] = chosen
     places = {name: str(place) for name, (place, _, _) in found.items()}
-    titles = dict.fromkeys(about["data_set"] for _, about, _ in found.values())
-    return places, found["store"][1] | {"data_set": "; ".join(titles)}
+    every = [about for _, about, _ in found.values()]
+    simulated = {about["simulated"] for about in every}
+    return places, {
+        **{name: "; ".join(dict.fromkeys(about[name] for about in every)) for name in ("data_set", "data_fingerprint")},
+        "simulated": simulated.pop() if len(simulated) == 1 else "some of the data",
+    }
 
 
 def _of_all(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def score_regressor(job: Job) -> Scored:
         scorecard.control(name, values.get(name, "retrieval"), table, notes.get(name, "")) for name in controls.CONTROLS
     ]
     varied = spread(job.prediction, job.target, len(table))
-    return Scored(rows, columns, shown, [] if which is None else which.shifts(table), varied)
+    return Scored(rows, columns, shown, [] if which is None else which.shifts(table, job.windows.duration), varied)
 
 
 def spread(prediction, target, n) -> float | None:
@@ -293,10 +293,10 @@ class WhichSecond:
         place = self.found.table.start[giver] + self.found.table.column[taker]
         return {name: shares[place] for name, shares in self._shares.items()}
 
-    def shifts(self, table):
-        """Retrieval with EEG from some seconds earlier or later, a row a shift; `table` as in `of`."""
+    def shifts(self, table, length=1):
+        """Retrieval with EEG from some seconds earlier or later, a row a shift; `table` of windows of `length` s as in `of`."""
         result = []
-        for seconds in controls.SHIFTS:
+        for seconds in controls.shifts(length):
             giver = controls.shifted(table, seconds)
             taker = np.flatnonzero(giver >= 0)
             values = np.full(len(table), np.nan)

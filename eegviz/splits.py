@@ -36,6 +36,9 @@ Conventions
   name it holds out "imagery" where the table has it and one other condition.
 * Under `repeat` and `condition` the same second of the same song is in the training (another hearing) and in the
   test: by design. The second-by-second mean of the training pictures is then the true music, a ceiling, no baseline.
+* Songs that are versions of one piece (other lyrics, another take, the same scrambled) are named so by the column ``piece``
+  of the table, which comes from the store's ``stimuli.csv``; `song` and `subject_song` hold them out together, so that
+  ``song:A`` is ``song:A,B`` where B is the same piece. Where the column is missing, each stimulus is a piece of its own.
 * The result depends on what the rows hold and on the seed, never on the order of the rows.
 
 Functions: `split`, `folds`, `check`, `check_spec`.
@@ -47,7 +50,16 @@ import numpy as np
 
 from eegviz._split_checks import CHECKS, refuse_empty
 from eegviz._split_sides import TESTS, VALIDATIONS, Job, open_gap
-from eegviz._split_table import EPS, canonical, listed, percent_or_names, seconds_above_0, units_of, whole_number
+from eegviz._split_table import (
+    EPS,
+    canonical,
+    listed,
+    percent_or_names,
+    seconds_above_0,
+    together,
+    units_of,
+    whole_number,
+)
 from eegviz.errors import ParameterError
 
 CANNOT_SEPARATE = "cannot separate song from recording"
@@ -247,14 +259,13 @@ def folds(table, spec, *, seed=0, gap=1.0, validation=0.1, window=1.0):
         column = "subject" if name == "subject" else "stimulus"
         units = units_of(frame, column, name)
         percent, names = percent_or_names(options, units, name)
-        if not given:
-            groups = [[unit] for unit in units]
-        elif names:
-            groups = [[unit] for unit in names]
-        else:
-            count = min(max(2, round(100 / percent)), len(units))
-            order = np.random.default_rng(whole_number(seed, "seed", low=0)).permutation(len(units))
-            groups = [sorted(units[i] for i in part) for part in np.array_split(order, count)]
+        groups = together(frame, column, name)
+        if names:
+            groups = [group for group in groups if set(group) & set(names)]
+        elif given:
+            count = min(max(2, round(100 / percent)), len(groups))
+            order = np.random.default_rng(whole_number(seed, "seed", low=0)).permutation(len(groups))
+            groups = [sorted(unit for i in part for unit in groups[i]) for part in np.array_split(order, count)]
         specs = [f"{name}:{listed(group)}" for group in groups]
     return [split(table, one, seed=seed, gap=gap, validation=validation, window=window) for one in specs]
 
@@ -339,11 +350,12 @@ def _example(name):
 def _label(name, frame, side):
     if name in ("random", "interleaved", "blocked"):
         return CANNOT_SEPARATE
+    versions = " (in any version)" if (frame["work"] != frame["stimulus"]).any() else ""
     if name not in ("repeat", "condition"):
         return {
             "subject": "separates song from recording: unseen listeners, songs known from training",
-            "song": "separates song from recording: unseen songs, listeners known from training",
-            "subject_song": "separates song from recording: unseen listeners and unseen songs",
+            "song": f"separates song from recording: unseen songs{versions}, listeners known from training",
+            "subject_song": f"separates song from recording: unseen listeners and unseen songs{versions}",
         }[name]
     if (frame["session"] == "").all():
         caveat = "; sessions are not given, and drift of a shared one could still mark the song"

@@ -45,7 +45,7 @@ TIMES = ("training_s",)  # columns of the table that another run of the same tas
 _TEXT, _NUMBER = (str,), (int, float)
 _NONE = (type(None),)
 _OPTIONS = {  # of `training.configure`, with the kinds of their values
-    "model": _TEXT, "preset": _TEXT + _NONE, "settings": (dict, *_NONE), "eeg": _TEXT + _NONE, "audio": _TEXT, "split": _TEXT,
+    "model": _TEXT, "preset": _TEXT + _NONE, "settings": (dict, *_NONE), "eeg": _TEXT + _NONE, "audio": _TEXT + _NONE, "split": _TEXT,
     "seed": (int,), "split_seed": (int,), "condition": _TEXT, "tmin": _NUMBER, "tmax": _NUMBER + _NONE,
     "ref_db": (*_NUMBER, dict, *_NONE), "max_db": _NUMBER, "precision": _TEXT, "classifier": _TEXT + _NONE,
 }  # fmt: skip
@@ -212,9 +212,8 @@ def run(store: stores.Store, tasks, *, out, executor=None, retries=2, progress=T
     todo = [name for name in wanted if not _is_done(out / name)]
     for name in wanted:
         (out / f"{name}.error.txt").unlink(missing_ok=True)  # of an earlier attempt
-    threads = getattr(executor, "threads", None)
     shared = executor is not None
-    calls = [(str(store.path.resolve()), wanted[name], str(out), device, shared, threads) for name in todo]
+    calls = [(str(store.path.resolve()), wanted[name], str(out), device, shared) for name in todo]
     bar = tqdm(
         total=len(wanted), initial=len(wanted) - len(todo), desc="sweep", unit="run", disable=None if progress else True
     )  # None: quiet without a terminal
@@ -319,9 +318,9 @@ def refuse_failures(made: pd.DataFrame):
         raise EegvizError("\n".join([f"{len(failed)} of {len(made)} tasks could not be done:", *told]))
 
 
-def _work(store_path, config, out, device, shared, threads):
+def _work(store_path, config, out, device, shared):
     """One task, in a worker: its answer is the run folder."""
-    with _ONE_AT_A_TIME, _share(shared, threads):
+    with _ONE_AT_A_TIME, _share(shared, executors.threads()):
         opened = stores.open(store_path)
         if opened.fingerprint != config["data"]["fingerprint"]:
             raise DataError(
@@ -333,7 +332,10 @@ def _work(store_path, config, out, device, shared, threads):
 
 
 def _is_done(folder):
-    return (folder / "provenance.json").exists() and evaluation.is_scored(runs.open(folder))
+    try:
+        return (folder / "provenance.json").exists() and evaluation.is_scored(runs.open(folder))
+    except DataError:  # a damaged folder is told when its task is done: it costs no other
+        return False
 
 
 @contextlib.contextmanager
@@ -371,10 +373,11 @@ def _task(base, given, where):
             raise ParameterError(f"{where}: {key} expects {expected}; found {value!r}.")
         if name in ("seed", "split_seed") and value < 0:
             raise ParameterError(f"{where}: {key} expects a whole number, 0 or more; found {value!r}.")
-        if name == "settings":
-            settings |= _mapping(value or {}, f"{where}: settings")
+        if name == "settings":  # nothing: none but those of the preset
+            settings = {} if value is None else settings | _mapping(value, f"{where}: settings")
         else:
             task[name] = value
+    task.pop("settings", None)
     return task | ({"settings": settings} if settings else {})
 
 

@@ -10,6 +10,7 @@ Functions: `configure`, `train`.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from pathlib import Path
 
@@ -58,8 +59,8 @@ def configure(
     settings : dict, optional
         Changes to the preset, such as ``{"width": 2}``.
     eeg, audio, condition, tmin, tmax, ref_db, max_db
-        See `eegviz.windowing.windows`. Without `eeg` the model's own kind: raw for the linear decoder, else the
-        periodogram; without `audio` too: mel-80-db for the gan, else mel-db. Scores of different kinds are not
+        See `eegviz.windowing.windows`. Without `eeg` the model's own kind: raw for the linear decoder and the
+        gan, else the periodogram; without `audio` too: mel-80-db for the gan, else mel-db. Scores of different kinds are not
         comparable: name one kind for runs that shall stand in one table. Band and context follow from the model.
     split : str
         See `eegviz.splits.split`.
@@ -91,6 +92,8 @@ def configure(
     ):
         if value not in known:
             raise ParameterError(f"unknown {name} {value!r}; known are {', '.join(known)}.")
+    if isinstance(ref_db, dict) and not all(isinstance(v, (int, float)) and math.isfinite(v) for v in ref_db.values()):
+        raise ParameterError(f"ref_db expects a level in dB for each stimulus; found {ref_db}.")
     checked = module.for_features(checked, eeg)
     splits.check_spec(split)
     windowing.recordings(store, condition)  # refuses a condition that the store does not have
@@ -158,10 +161,12 @@ def linear_config(store: Store, config):
     nyquist = store.recordings["sfreq"].min() / 2
     band = models.config(LINEAR).band
     settings = {} if band[1] < nyquist else {"band": (band[0], 0.9 * float(nyquist))}
-    return configure(
+    linear = configure(
         store, model=LINEAR, settings=settings, split=config["split"]["spec"], split_seed=config["split"]["seed"],
         classifier=config["classifier"], **kept,
     )  # fmt: skip
+    linear["features"] |= {key: asked[key] for key in ("duration",) if key in asked}
+    return linear
 
 
 def _train(store, config, folder, device, progress):
@@ -175,6 +180,9 @@ def _train(store, config, folder, device, progress):
     shapes = [list(windows.in_shape), [len(classes)] if is_classifier else list(windows.out_shape)]
     if groups:
         shapes.append([windows.table[column].nunique() for column in groups])
+    given = module.beside(runs.settings(config), windows, store) if hasattr(module, "beside") else None
+    if given is not None:
+        shapes.append([given.dim])
     folder.mkdir(parents=True, exist_ok=True)
     runs.write_json(folder / "config.json", config)
 
@@ -184,10 +192,13 @@ def _train(store, config, folder, device, progress):
     target = labels.__getitem__ if is_classifier else windows.target
 
     def batches(index):
-        x, y = windows.pictures(index), target(index)
-        return (x, y, labels[index]) if groups else (x, y)
+        more = [labels[index]] if groups else []
+        return windows.pictures(index), target(index), *more, *([] if given is None else [given(index)])
 
-    view = sides.training_view(windows, split, targets=lambda rows: target(split.train[rows]))
+    view = sides.training_view(
+        windows, split, targets=lambda rows: target(split.train[rows]),
+        beside=None if given is None else lambda rows: given(split.train[rows]),
+    )  # fmt: skip
     compute = fitting.Compute.choose(device, config["precision"])
     start = time.monotonic()
     if hasattr(net, "solve"):

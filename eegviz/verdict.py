@@ -82,7 +82,8 @@ def decide(row, controls, *, can_separate, label, shifts=()) -> dict:
         gone = control["low"] is not None and control["low"] <= chance and control["score"] < low
         seen = f"{control['score']:.3f} [{number(control['low'])}, {number(control['high'])}]"
         reasons.append(_reason(gone, f"{name} EEG: {seen}, {'gone' if gone else 'not gone'}"))
-    away = [shift for shift in shifts if abs(shift["seconds"]) in AWAY and shift["score"] is not None]
+    asked = _away(shifts)
+    away = [shift for shift in shifts if abs(shift["seconds"]) in asked and shift["score"] is not None]
     if away:
         mean = sum(shift["score"] for shift in away) / len(away)
         gone = mean < low and mean - chance < (row["score"] - chance) / 2
@@ -228,6 +229,7 @@ def overview(results) -> list:
 
 _LIKENESS = ("cosine", "correlation", "SSI", "PSNR", "MSE")
 _WHICH_SONG = ("song accuracy", "accuracy", "kappa")
+_EMBEDDED = "emb. "  # how the metrics of eegviz.embeddings begin
 _SAME_SONG = ("shuffled", "other listener")  # controls that give a window EEG of its own song
 _DIGITS = {"MSE": 4, "PSNR": 2}  # behind the point; else 3
 # a column: group of the row, name in the group, what it is
@@ -311,7 +313,7 @@ def _rule(result):
         return []
     judge = JUDGES[row["metric"]].removesuffix(" EEG")
     there = [shift["seconds"] for shift in result["shifts"] if shift["score"] is not None]
-    seconds = sorted({abs(s) for s in there if abs(s) in AWAY})
+    seconds = sorted({abs(s) for s in there} & _away(result["shifts"]))
     away = f"{_listed([str(s) for s in seconds])} s away" if seconds else ""
     asked = (
         f"all must hold: p < {f'{ALPHA:g}'.removeprefix('0')}; the interval above chance and above the best answer "
@@ -381,7 +383,8 @@ def _why_missing(result, rows, columns, told):
     for name, group, key in columns:
         missing = [row for row in scored if row[group].get(key) is None]
         if missing and len(missing) == len(scored):
-            whole.setdefault(_why(result, missing[-1], group, key), []).append(name)
+            asked = [row for row in missing if not row["metric"].startswith(_EMBEDDED)] or missing
+            whole.setdefault(_why(result, asked[-1], group, key), []).append(name)
             continue
         reasons = {}
         for row in missing:
@@ -409,6 +412,8 @@ def _why(result, row, group, key):
             return f"asked of {result['n_beside']} of the windows only, fewer than half"
         if row["metric"] == "match-mismatch" and key in _SAME_SONG:
             return "the one imposter belongs to the window's own prediction; see retrieval"
+    if group != "controls" and row["metric"].startswith(_EMBEDDED):
+        return "asked of pictures only"
     if key == "linear decoder":
         mine = (
             "this run is the linear decoder"
@@ -427,6 +432,12 @@ def _why(result, row, group, key):
     if key in ("song mean", "song spectrum", "random second", "song told"):
         return "no test song is in the training side"
     return "not in all folds" if _is_pooled(result) else "not defined in this test"
+
+
+def _away(shifts):
+    """`AWAY`, or for windows of several seconds their next multiples."""
+    step = min((abs(shift["seconds"]) for shift in shifts if shift["seconds"]), default=1)
+    return {-(-seconds // step) * step for seconds in AWAY}
 
 
 def _shifts(shifts):

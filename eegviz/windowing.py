@@ -1,10 +1,12 @@
 """Windows: a store cut into seconds, each with its EEG picture and its spectrogram.
 
 A window is one second that begins at a whole second **of the stimulus**; a recording that starts at second 3.25 of its
-stimulus gives its first window at second 4. EEG pictures lie in one memory-mapped file; spectrograms are stored once per
+stimulus gives its first window at second 4. Windows of several seconds (``duration=4``) begin at its multiples, and their
+spectrograms are those of their seconds, one after another. EEG pictures lie in one memory-mapped file; spectrograms are stored once per
 stimulus second and looked up, however many listeners heard it. Files are cached under the hash of what made them.
 
-Rows are sorted by subject, stimulus, hearing and recording, so that nothing depends on the order of files.
+Rows are sorted by subject, stimulus, hearing and recording, so that nothing depends on the order of files. Where the store
+says of which piece its stimuli are versions, the table has a column ``piece``, by which splits keep them together.
 
 Functions: `windows` (cut a store), `gap` (between the sides of a split), `signal` (a recording as it is used here),
 `recording_pictures` (any signal as the pictures of a recording), `sound_seconds`, `kept`, `write_npy`, `read_rows`.
@@ -35,19 +37,19 @@ _FORMAT = 3  # raise when the bytes of cached features change
 
 @dataclass(frozen=True)
 class Windows:
-    """One-second windows of a store: a table, EEG pictures on disk, and one spectrogram per stimulus second.
+    """Windows of a store: a table, EEG pictures on disk, and one spectrogram per stimulus second.
 
     Attributes
     ----------
     table : pd.DataFrame
-        One row a window: recording, subject, stimulus, condition, repeat, session, second.
+        One row a window: recording, subject, stimulus, condition, repeat, session, second (in which it begins).
     eeg : np.ndarray [shape=(n, n_rows, n_channels)], float32, memory-mapped
-        EEG pictures; µV (raw) or µV²/Hz (spectra).
+        EEG pictures; µV (raw), µV²/Hz (spectra) or nats (entropies).
     sounds : dict of np.ndarray [shape=(n_seconds, n_frames, n_bins)], float32, memory-mapped
         Spectrogram of each stimulus, once, however many listeners heard it: decibels or power.
     settings : dict
-        What made them: eeg, audio, condition, tmin, tmax, ref_db, max_db, sfreq, ch_names; band and context where they
-        are set.
+        What made them: eeg, audio, condition, tmin, tmax, ref_db, max_db, sfreq, ch_names; band, context and duration
+        where they are set.
     """
 
     table: pd.DataFrame
@@ -64,9 +66,15 @@ class Windows:
         return tuple(self.eeg.shape[1:])
 
     @property
+    def duration(self):
+        """Length of a window in seconds."""
+        return self.settings.get("duration", 1)
+
+    @property
     def out_shape(self):
-        """Shape of one spectrogram."""
-        return tuple(next(iter(self.sounds.values())).shape[1:])
+        """Shape of one window's spectrogram: the frames of its seconds, one after another."""
+        n_frames, n_bins = next(iter(self.sounds.values())).shape[1:]
+        return self.duration * n_frames, n_bins
 
     @property
     def songs(self):
@@ -79,7 +87,10 @@ class Windows:
         if self.settings["audio"].endswith("-db"):
             return 1.0
         spans = self.table.groupby("stimulus")["second"].agg(["min", "max"]).to_dict("index")
-        peaks = [self.picture(s, np.arange(span["min"], span["max"] + 1)).max() for s, span in spans.items()]
+        peaks = [
+            self.picture(s, np.arange(span["min"], span["max"] + self.duration), duration=1).max()
+            for s, span in spans.items()
+        ]
         return max(1.0, float(max(peaks)))
 
     def pictures(self, index):
@@ -87,7 +98,7 @@ class Windows:
         return read_rows(self.eeg.filename, index)
 
     def target(self, index):
-        """Normalised spectrograms of the windows `index`: ``(len(index), n_frames, n_bins)``, float32, looked up by second."""
+        """Normalised spectrograms of the windows `index`: ``(len(index), *out_shape)``, float32, looked up by second."""
         index = np.asarray(index)
         out = np.empty((len(index), *self.out_shape), np.float32)
         stimuli = self.table["stimulus"].to_numpy()[index]
@@ -97,15 +108,19 @@ class Windows:
             out[here] = self.picture(stimulus, seconds[here])
         return out
 
-    def picture(self, stimulus, seconds):
-        """Normalised spectrograms of a stimulus at whole `seconds`: ``(len(seconds), n_frames, n_bins)``."""
-        ref_db = features.ref_db_of(self.settings["ref_db"], stimulus)
-        return features.normalise(
-            self.sounds[stimulus][np.asarray(seconds)],
+    def picture(self, stimulus, seconds, *, duration=None):
+        """Normalised spectrograms of a stimulus from whole `seconds` on: ``(len(seconds), n_frames, n_bins)``.
+
+        Each holds the seconds of a window, or as many as `duration` says.
+        """
+        duration = self.duration if duration is None else duration
+        made = features.normalise(
+            self.sounds[stimulus][(np.asarray(seconds, int)[:, None] + np.arange(duration)).ravel()],
             kind=self.settings["audio"],
-            ref_db=ref_db,
+            ref_db=features.ref_db_of(self.settings["ref_db"], stimulus),
             max_db=self.settings["max_db"],
         )
+        return made.reshape(len(seconds), -1, made.shape[-1])
 
 
 def windows(
@@ -120,9 +135,10 @@ def windows(
     max_db=features.MAX_DB,
     band=None,
     context=0.0,
+    duration=1,
     cache=None,
 ):
-    """Cut a store into one-second windows with their EEG pictures and spectrograms.
+    """Cut a store into windows with their EEG pictures and spectrograms.
 
     Results are cached under the hash of what made them, in ``<store>/cache`` (or `cache`, or the folder that the
     environment variable ``EEGVIZ_CACHE`` names); memory does not grow with the number of listeners.
@@ -130,7 +146,7 @@ def windows(
     Parameters
     ----------
     store : Store
-    eeg : {"raw", "periodogram", "welch"}
+    eeg : {"raw", "periodogram", "welch", "de"}
     audio : {"mel", "mel-db", "linear", "linear-db", "mel-80", "mel-80-db"}
     condition : str
         Recordings of this condition; several separated by commas.
@@ -143,8 +159,10 @@ def windows(
         Low and high edge in hertz of a zero-phase filter (`features.bandpass`) over each whole recording, before it is
         cut. Raw pictures only.
     context : float
-        Seconds of EEG after the end of its second that a raw picture also holds: ``round((1 + context) · sfreq)`` rows.
-        Past the end of a recording there are zeros.
+        Seconds of EEG after the end of its window that a raw picture also holds: ``round((duration + context) · sfreq)``
+        rows. Past the end of a recording there are zeros.
+    duration : int
+        Whole seconds of a window, which begins at a multiple of them.
     cache : path, optional
 
     Returns
@@ -154,7 +172,8 @@ def windows(
     Raises
     ------
     ParameterError
-        An unknown kind, a condition without recordings, an empty range of time, or a band or context that cannot be.
+        An unknown kind, a condition without recordings, an empty range of time, or a band, context or duration that cannot
+        be.
     DataError
         Recordings that cannot stand in one table: different rates or channels.
     """
@@ -163,13 +182,14 @@ def windows(
     features.check_kind(audio)
     rows = recordings(store, condition)
     sfreq, ch_names = _common_layout(store, rows)
-    table = _table(store, rows, tmin, tmax)
+    extent = _extent(eeg, band, context, duration, sfreq)
+    table = _table(store, rows, tmin, tmax, extent.get("duration", 1))
     # a number stays a number; a table is cut to the stimuli at hand
     ref_db = features.default_ref_db(audio) if ref_db is None else ref_db
     refs = {s: features.ref_db_of(ref_db, s) for s in sorted(table["stimulus"].unique())}
     settings = {
         "eeg": eeg, "audio": audio, "condition": condition, "tmin": tmin, "tmax": tmax,
-        "ref_db": refs, "max_db": float(max_db), "sfreq": sfreq, "ch_names": ch_names, **_extent(eeg, band, context, sfreq),
+        "ref_db": refs, "max_db": float(max_db), "sfreq": sfreq, "ch_names": ch_names, **extent,
     }  # fmt: skip
     folder = Path(cache or os.environ.get("EEGVIZ_CACHE") or store.path / CACHE)
     pictures = _cached_eeg(store, table, settings, folder)
@@ -183,7 +203,7 @@ def gap(settings):
     Parameters
     ----------
     settings : dict
-        ``Windows.settings``: band, context and sfreq count.
+        ``Windows.settings``: band, context, duration and sfreq count.
 
     Returns
     -------
@@ -192,12 +212,14 @@ def gap(settings):
 
     Examples
     --------
-    >>> gap({"sfreq": 125.0}), gap({"sfreq": 125.0, "band": [0.5, 15.0], "context": 0.4})
-    (1.0, 2.1)
+    >>> gap({"sfreq": 125.0}), gap({"sfreq": 125.0, "duration": 4})
+    (1.0, 4.0)
+    >>> gap({"sfreq": 125.0, "band": [0.5, 15.0], "context": 0.4})
+    2.1
     """
     band = settings.get("band")
     filter_s = 0.0 if band is None else features.settling(band, sfreq=settings["sfreq"])
-    return math.ceil(round(10 * (1.0 + settings.get("context", 0.0) + filter_s), 6)) / 10
+    return math.ceil(round(10 * (settings.get("duration", 1) + settings.get("context", 0.0) + filter_s), 6)) / 10
 
 
 def signal(store: Store, recording):
@@ -230,12 +252,12 @@ def recording_pictures(volts, row, seconds, settings):
     seconds : sequence of float
         Seconds of the stimulus at which the pictures begin.
     settings : dict
-        ``Windows.settings``: eeg, sfreq, and band and context where they are set.
+        ``Windows.settings``: eeg, sfreq, and band, context and duration where they are set.
 
     Returns
     -------
     np.ndarray [shape=(n, n_rows, n_channels)], float32
-        µV (raw) or µV²/Hz (spectra).
+        µV (raw), µV²/Hz (spectra) or nats (entropies).
 
     Raises
     ------
@@ -243,12 +265,15 @@ def recording_pictures(volts, row, seconds, settings):
         A second that the signal does not hold.
     """
     sfreq, band = settings["sfreq"], settings.get("band")
-    n_second, n_times = _picture_samples(0.0, sfreq), _picture_samples(settings.get("context", 0.0), sfreq)
+    n_window, n_times = (_picture_samples(settings | extra) for extra in ({"context": 0.0}, {}))
     first = np.array([int(round((second - row["start"]) * sfreq)) for second in seconds], int)
-    outside = (first < 0) | (first + n_second > volts.shape[1] + 1)  # one sample: the rounding of both ends
+    outside = (first < 0) | (first + n_window > volts.shape[1] + 1)  # one sample: the rounding of both ends
     if outside.any():
+        length = settings.get("duration", 1)
+        what = f"second {np.asarray(seconds)[outside][0]:g}"
+        what += "" if length == 1 else f" and the {length - 1} after it"
         raise ParameterError(
-            f"second {np.asarray(seconds)[outside][0]:g} does not lie in the signal, which holds "
+            f"{what} {'does' if length == 1 else 'do'} not lie in the signal, which holds "
             f"{volts.shape[1] / sfreq:g} s from second {row['start']:g}."
         )
     if band is not None:
@@ -335,29 +360,38 @@ def _common_layout(store, rows):
     return float(rates[0]), list(next(iter(names)))
 
 
-def _table(store, rows, tmin, tmax):
+def _table(store, rows, tmin, tmax, length):
     duration = dict(zip(store.stimuli["stimulus"], store.stimuli["duration"], strict=True))
     parts = []
     for row in rows.to_dict("records"):
         end = min(row["start"] + row["n_times"] / row["sfreq"], duration[row["stimulus"]], tmax or math.inf)
-        first, last = math.ceil(max(row["start"], tmin)), math.floor(end + 1e-6)
-        seconds = np.arange(first, max(first, last))
+        first, last = math.ceil(max(row["start"], tmin) / length) * length, math.floor(end + 1e-6)
+        seconds = np.arange(first, max(first, last - length + 1), length)
         part = pd.DataFrame({"second": seconds})
         for column in TABLE_COLUMNS[:-1]:
             part[column] = row[column]
         parts.append(part[TABLE_COLUMNS])
     table = pd.concat(parts, ignore_index=True)
     if table.empty:
+        what = "whole second" if length == 1 else f"window of {length} s from a multiple of {length} on"
         raise ParameterError(
-            f"{store.path}: no whole second lies between tmin={tmin:g} and {'the end' if tmax is None else f'tmax={tmax:g}'}; "
+            f"{store.path}: no {what} lies between tmin={tmin:g} and {'the end' if tmax is None else f'tmax={tmax:g}'}; "
             f"the longest stimulus has {max(duration.values()):.1f} s. Choose another range with tmin= and tmax=, or --tmin and --tmax."
         )
-    return table
+    return _with_pieces(table, store.stimuli)
 
 
-def _extent(eeg, band, context, sfreq):
-    """The settings band and context, only where they are set, so that the hash of other runs stays as it was."""
+def _with_pieces(table, stimuli):
+    if "piece" not in stimuli:
+        return table
+    return table.assign(piece=table["stimulus"].map(dict(zip(stimuli["stimulus"], stimuli["piece"], strict=True))))
+
+
+def _extent(eeg, band, context, duration, sfreq):
+    """The settings band, context and duration, only where they are set, so that the hash of other runs stays as it was."""
     context = float(context)
+    if duration != int(duration) or duration < 1:
+        raise ParameterError(f"duration must be a whole number of seconds, 1 or more; found {duration:g}.")
     if not (math.isfinite(context) and context >= 0):
         raise ParameterError(f"context must be a number of seconds, 0 or more; found {context:g}.")
     if (band is not None or context) and eeg != "raw":
@@ -366,17 +400,17 @@ def _extent(eeg, band, context, sfreq):
             "Use eeg='raw' (--eeg raw), or leave them out."
         )
     found = {} if band is None else {"band": list(features.check_band(band, sfreq=sfreq))}
-    return found | ({"context": context} if context else {})
+    return found | ({"context": context} if context else {}) | ({"duration": int(duration)} if duration != 1 else {})
 
 
-def _picture_samples(context, sfreq):
-    return int(round((1 + context) * sfreq))
+def _picture_samples(settings):
+    return int(round((settings.get("duration", 1) + settings.get("context", 0.0)) * settings["sfreq"]))
 
 
 def _cached_eeg(store, table, settings, folder):
     kind = settings["eeg"]
     seconds = table.groupby("recording", sort=False)["second"].agg(["min", "max"]).to_dict("index")
-    extent = {key: settings[key] for key in ("band", "context") if key in settings}
+    extent = {key: settings[key] for key in ("band", "context", "duration") if key in settings}
     made_of = {"format": _FORMAT, "store": store.fingerprint, "eeg": kind, "seconds": seconds, **extent}
     path = folder / f"eeg-{kind}-{_hash(made_of)}.npy"
     if not path.exists():
@@ -384,11 +418,11 @@ def _cached_eeg(store, table, settings, folder):
         def blocks():
             for recording in table["recording"].unique():
                 span = seconds[recording]
-                wanted = range(span["min"], span["max"] + 1)
+                wanted = range(span["min"], span["max"] + 1, settings.get("duration", 1))
                 yield recording_pictures(signal(store, recording), store.row(recording), wanted, settings)
 
-        n_times = _picture_samples(settings.get("context", 0.0), settings["sfreq"])
-        n_rows = n_times if kind == "raw" else n_times // 2 + 1
+        n_times = _picture_samples(settings)
+        n_rows = features.n_rows(kind, n_times)
         write_npy(path, (len(table), n_rows, len(settings["ch_names"])), blocks())
     return np.load(path, mmap_mode="r")
 

@@ -157,3 +157,17 @@ def test_refusals():
         audit(windows.assign(second=windows["second"].astype(float).where(windows.index != 3)), split)
     with pytest.raises(DataError, match="table of windows"):
         audit([1, 2], split)
+
+
+def test_another_version_of_a_piece_in_training_leaks():
+    windows = table(n_songs=4)
+    split = splits.split(windows, "song:song3")
+    windows["piece"] = windows["stimulus"].map({"song0": "a", "song1": "b", "song2": "c", "song3": "c"})
+    found = audit(windows, split)
+    assert found.leaks == ["pieces"]
+    assert row(found, "pieces")["names"] == "c"
+    assert row(found, "pieces")["share"] == 1
+    assert "other versions of these pieces" in found.sentences[0]
+    assert audit(windows, splits.split(windows, "song:song3")).leaks == []
+    assert row(audit(windows, splits.split(windows, "subject")), "pieces")["status"] == "by design"
+    assert "pieces" not in statuses(audit(windows.drop(columns="piece"), split))

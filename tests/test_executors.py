@@ -8,7 +8,7 @@ from multiprocessing import get_context
 import pytest
 
 from eegviz import executors
-from eegviz.errors import DataError, MissingDependencyError, ParameterError
+from eegviz.errors import DataError, EegvizError, MissingDependencyError, ParameterError
 from tests import workers
 
 SQUARES = [(x, x * x) for x in range(6)]
@@ -50,6 +50,36 @@ def test_a_call_that_always_kills_its_worker_fails_alone(make):
     assert sorted(answers.items()) == [pair for pair in SQUARES if pair[0] != 3]
     assert "its worker was lost" in failure.message
     assert "the same command continues" in failure.message
+
+
+class Full(ThreadPoolExecutor):
+    """A queue that takes two calls at a time, or none."""
+
+    room = 2
+
+    def submit(self, function, /, *args):
+        if self._work_queue.qsize() >= self.room:
+            raise RuntimeError("the queue is full")
+        return super().submit(function, *args)
+
+
+def test_a_full_queue_is_waited_for_and_one_that_takes_nothing_is_told(monkeypatch):
+    with Full(1) as executor:
+        assert sorted(executors.outcomes(workers.square, [(x,) for x in range(6)], executor=executor)) == SQUARES
+    monkeypatch.setattr(Full, "room", 0)
+    with Full(1) as executor, pytest.raises(EegvizError, match=r"takes no task \(RuntimeError: the queue is full\)"):
+        list(executors.outcomes(workers.square, [(1,)], executor=executor))
+
+
+def test_a_class_makes_the_executor_and_its_processes_know_their_share():
+    ((_, share),) = executors.outcomes(executors.threads, [()], executor=executors.Processes)
+    assert share == max(1, executors.cores() // 2)
+    assert executors.threads() is None
+
+
+def test_a_worker_that_cannot_read_a_call_is_not_asked_again():
+    ((_, failure),) = executors.outcomes(lambda: 1, [()], executor=pool, retries=5)
+    assert "its worker cannot do it" in failure.message
 
 
 def test_a_lost_process_says_how_it_ended():
@@ -109,8 +139,8 @@ def test_dasks_executor_is_one_and_a_killed_workers_call_is_made_again(cluster, 
 def test_a_dask_call_that_always_kills_its_worker_fails_alone(cluster, tmp_path):
     calls = [(x,) for x in range(6)]
     with executors.named(f"dask:{cluster.scheduler_address}", folder=tmp_path) as made:
-        answers = dict(executors.outcomes(workers.square_or_always_die, calls, executor=made, retries=0))
-    assert "its worker was lost 1 time (KilledWorker" in answers.pop(3).message
+        answers = dict(executors.outcomes(workers.square_or_always_die, calls, executor=made, retries=1))
+    assert "its worker was lost 2 times (KilledWorker" in answers.pop(3).message
     assert sorted(answers.items()) == [pair for pair in SQUARES if pair[0] != 3]
 
 

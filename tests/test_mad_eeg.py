@@ -7,7 +7,7 @@ import yaml
 
 from eegviz import datasets, store
 from eegviz.datasets import mad_eeg
-from eegviz.errors import DataError
+from eegviz.errors import DataError, ParameterError
 
 SECONDS, SFREQ, SR = 6, 256, 44100
 CHANNELS = ["Fp1", "Fp2", "F3", "F4", "C3", "C4", "P3", "P4", "O1", "O2", "F7", "F8", "T7", "T8", "P7", "P8", "Fz", "Cz",
@@ -122,6 +122,7 @@ def test_sounds_of_one_name_that_differ(tmp_path):
     report = datasets.ingest("mad-eeg", folder, tmp_path / "s")
     opened = store.open(report.store)
     assert opened.stimuli["stimulus"].tolist() == [DUO, f"{DUO}_0003"]
+    assert opened.stimuli["piece"].tolist() == ["pop mixtape"] * 2
     assert any("differs from an earlier one of this name" in line for line in report.warnings)
 
 
@@ -199,3 +200,47 @@ def test_what_is_missing_and_damaged_files(tmp_path):
 
 def test_ids():
     assert mad_eeg._identifier("classique trio/Co.") == "classique-trio-Co"
+
+
+def test_mixtures_of_one_song_are_one_piece(read, tmp_path):
+    pieces = read[1].stimuli.set_index("stimulus")["piece"]
+    assert set(pieces) == {"pop mixtape"}  # genre and song of the YAML file
+    from eegviz import splits, windowing
+
+    table = windowing.windows(read[1], cache=tmp_path).table
+    with pytest.raises(ParameterError, match="all songs of the table .* are versions of one piece"):
+        splits.split(table, f"song:{DUO}")
+
+
+def test_trials_of_one_sound_that_end_at_different_times_share_it(tmp_path):
+    folder = write(tmp_path / "in", stimuli=STIMULI[:1])
+    with h5py.File(folder / "madeeg_preprocessed.hdf5", "r+") as file:
+        short = file[f"0001/{STIMULI[0]}/response"][:, : 5 * SFREQ]
+        del file[f"0001/{STIMULI[0]}/response"]
+        file[f"0001/{STIMULI[0]}/response"] = short
+    report = datasets.ingest("mad-eeg", folder, tmp_path / "s")
+    opened = store.open(report.store)
+    assert opened.stimuli["stimulus"].tolist() == [DUO]
+    assert opened.stimuli["duration"].tolist() == [SECONDS]
+    assert opened.recordings["n_times"].tolist() == [5 * SFREQ, SECONDS * SFREQ]
+    (line,) = report.warnings
+    assert "5.00 s of EEG and 6.00 s of sound: the trial ends at 5.00 s" in line
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1, "x"])
+def test_a_mismatch_that_is_none(tmp_path, value):
+    folder = write(tmp_path / "in", listeners=("0001",), stimuli=STIMULI[:1])
+    with pytest.raises(ParameterError, match="--max-mismatch .*: expected seconds ≥ 0"):
+        datasets.ingest("mad-eeg", folder, tmp_path / "s", max_mismatch=value)
+
+
+def test_fields_of_the_yaml_file_that_were_left_blank(tmp_path):
+    folder = write(tmp_path / "in", listeners=("0001",), stimuli=STIMULI[:1])
+    blank = facts(STIMULI[0]) | {"instruments": None, "target": None, "genre": None}
+    (folder / "madeeg_preprocessed.yaml").write_text(yaml.safe_dump({"0001": {STIMULI[0]: blank}}))
+    report = datasets.ingest("mad-eeg", folder, tmp_path / "s")
+    assert report.problems == []
+    opened = store.open(report.store)
+    row = opened.stimuli.iloc[0]
+    assert (row["instruments"], row["piece"]) == ("", "mixtape")
+    assert opened.recordings["target"].tolist() == [""]

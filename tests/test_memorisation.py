@@ -158,6 +158,10 @@ def test_refuses_what_does_not_fit(run, tiny_store, tmp_path):
         ParameterError, match=r"the pictures have shape \(3, 44, 128\), the test windows \(120, 44, 128\)"
     ):
         memorisation.nearest(np.zeros((3, 44, 128)), windows, split)
+    other = runs.Run(run.path, run.config)
+    other.__dict__["predictions"] = np.zeros((3, 44, 128), np.float32)
+    with pytest.raises(ParameterError, match="the pictures have shape"):
+        memorisation.check(other, windows=windows)
     broken = windows.target(split.test)
     broken[70, 3, 4] = np.nan
     with pytest.raises(DataError, match="the prediction of window 70 holds NaN"):

@@ -308,6 +308,30 @@ def test_dryad_numbers_of_the_converter(made, tmp_path):
     )
 
 
+def test_dryad_odd_trials_do_not_decide_for_the_others(made, tmp_path):
+    """The first trial is empty, the second was cut, the third lies on its side."""
+    odd = [np.zeros((0, 0)), trial(0, 1)[:200], trial(0, 2).T, trial(0, 3), trial(0, 4)]
+    eeg = cell([cell([cell(odd), cell([trial(1, t) for t in range(5)])])])
+    stim = cell([cell([cell([expectation("chor-019")[:, None] for _ in range(5)]) for _ in (0, 1)])])
+    write_dryad(tmp_path / "in", eeg=eeg, stim=stim)
+    report = datasets.ingest("mos", tmp_path / "in", tmp_path / "s", audio=made / "stimuli" / "audio")
+    opened = store.open(report.store)
+    assert opened.stimuli["duration"].tolist() == [pytest.approx(SECONDS)]
+    n_times = opened.recordings.groupby("condition")["n_times"].apply(sorted)
+    assert n_times["listening"] == [200, N_TIMES, N_TIMES]
+    assert n_times["imagery"] == [N_TIMES] * 5
+    text = "\n".join(report.warnings)
+    assert "eeg{1}{1}{1}: empty, left out" in text
+    assert f"eeg{{1}}{{1}}{{2}}: 200 samples, while most trials of chor-019 have {N_TIMES}" in text
+    (line,) = report.problems
+    assert "eeg{1}{1}{3}: expected time × channel (time, 64), found (64, 448), which is channel × time" in line
+
+
+def test_eeg_that_ends_before_the_first_note():
+    with pytest.raises(DataError, match="chor-019: expected EEG that lasts until its first note, found 0.05 s"):
+        _mos_sound.offset_by_notes(np.zeros(22050), "chor-019", 3, sr=22050, sfreq=64)
+
+
 def test_dryad_failures(made, tmp_path):
     audio = made / "stimuli" / "audio"
     write_dryad(tmp_path / "a", stim=cell([cell([cell([np.ones(N_TIMES) for _ in range(8)])] * 2)] * 2))
@@ -333,7 +357,7 @@ DAMAGES = [
     ({"data": cell([np.full((N_TIMES, 64), np.nan)] * 4)}, "found NaN or infinity"),
     ({"origTrialPosition": np.arange(4.0)[None]}, "4 different places counted from 1, .*, which is counted from 0"),
     ({"origTrialPosition": np.ones((1, 4))}, "4 different places counted from 1"),
-    ({"fs": 0.0}, "expected fs as one rate"),
+    ({"fs": 0.0}, r"expected eeg.fs as one rate in Hz \(64\), found \[0.0\]"),
 ]
 
 
@@ -345,6 +369,22 @@ def test_damaged_listeners_are_left_out_one_clear_line_each(source, tmp_path):
     for number, (_, message) in enumerate(DAMAGES, start=3):
         lines = [line for line in report.problems if f"dataSub{number}.mat" in line]
         assert any(re.search(message, line) for line in lines), (message, lines)
+
+
+def test_a_damaged_first_listener_does_not_end_the_ingest(source, tmp_path):
+    (source / "dataSub1.mat").write_bytes((source / "dataSub2.mat").read_bytes()[:500])
+    report = datasets.ingest("mos", source, tmp_path / "s")
+    assert report.n_recordings == 4  # those of listener 2
+    assert len(report.problems) == 1
+    assert "dataSub1.mat" in report.problems[0]
+    assert store.open(report.store).montage == "biosemi64"
+
+
+def test_numbers_of_the_converter_are_guessed_before_nanovolts(source, tmp_path):
+    loud = cell([75 * trial(2, k) for k in range(4)])  # a spread of 600
+    write_mat(source / "dataSub2.mat", "eeg", subject(2, 4, data=loud))
+    with pytest.raises(DataError, match="in steps of BioSemi's converter or nV, pass --unit biosemi"):
+        datasets.ingest("mos", source, tmp_path / "s")
 
 
 def test_channel_labels_that_cannot_be(source, tmp_path):

@@ -11,6 +11,17 @@ SMALL = {
     "encoder-decoder": {"width": 1, "units": 8},
     "transformer": {"width": 8, "feed_forward": 8, "heads": 2},
     "gan": {"width": 4, "csp": 2, "receptive_fields": [3], "dilations": [1], "discriminator_width": 4},
+    "diffusion": {"width": 16, "heads": 2, "blocks": 2, "steps": 5},
+    "alignment": {
+        "width": 8,
+        "heads": 2,
+        "feed_forward": 8,
+        "hidden": 16,
+        "shared": 8,
+        "latent": 4,
+        "autoencoder_width": 8,
+        "autoencoder_epochs": 5,
+    },
 }
 FIT = {"epochs": 3, "batch_size": 16, "patience": 0}
 NETWORKS = tuple(SMALL)
@@ -42,7 +53,7 @@ def test_it_learns(run):
     assert np.isfinite(run.predictions).all()
     layout = features.layout(models.default_audio(run.config["model"]["name"]))
     assert run.predictions.shape[1:] == (layout.n_frames, layout.n_bins)
-    assert run.history["validation_loss"].iloc[-1] < run.history["validation_loss"].iloc[0] * 1.1
+    assert run.history["train_loss"].iloc[-1] < 0.99 * run.history["train_loss"].iloc[0]
 
 
 @pytest.mark.parametrize("stop_after", [1, 2])

@@ -97,15 +97,15 @@ def test_nmed_h_has_two_hearings_and_four_versions(tmp_path):
     assert list(opened.recordings["session"]) == list("aabb") * 2
     assert list(opened.stimuli["title"]) == ["Ainvayi Ainvayi", "Daaru Desi (reversed)"]
     assert list(opened.stimuli["version"]) == ["orig", "rev"]
-    assert list(opened.stimuli["base"]) == ["song21", "song22"]
+    assert list(opened.stimuli["piece"]) == ["song21", "song22"]
 
 
 @pytest.mark.parametrize(
-    ("number", "version", "base"),
+    ("number", "version", "piece"),
     [(21, "orig", "song21"), (28, "rev", "song24"), (29, "phase", "song21"), (36, "meas", "song24")],
 )
-def test_numbers_of_nmed_h(number, version, base):
-    assert nmed_h.song(number).columns == {"version": version, "base": base}
+def test_numbers_of_nmed_h(number, version, piece):
+    assert nmed_h.song(number).columns == {"version": version, "piece": piece}
 
 
 def test_tempi_of_nmed_t():

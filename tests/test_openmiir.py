@@ -9,7 +9,8 @@ from eegviz import datasets, store
 from eegviz.datasets import openmiir
 from eegviz.errors import DataError, ParameterError
 
-SFREQ, CUE, SECONDS = 512, 1.5, 5.0
+SFREQ, SECONDS = 512, 5.0
+MUSIC_AT, CLICKS = 1.65, 1.9  # of stimulus 1, v1: the last click dies away behind the beginning of the music
 NAMES = store.make_montage("biosemi64").ch_names
 EVENTS = [  # second, code
     (1.0, 11), (1.25, 1000), (7.0, 12), (7.25, 1000), (13.0, 13), (18.0, 14), (22.0, 2001), (23.0, 1111), (25.0, 11),
@@ -42,7 +43,7 @@ def write_sound(path, seconds, seed=0):
     soundfile.write(path, 0.1 * np.random.default_rng(seed).normal(size=round(seconds * 22050)).clip(-4, 4), 22050)
 
 
-def write_sounds(folder, version="v1", cue=CUE):
+def write_sounds(folder, version="v1", cue=CLICKS):
     for name in ("S01_Chim Chim Cheree_lyrics", "S24_Eine kleine Nachtmusic"):
         write_sound(folder / f"full.{version}" / f"{name}.wav", SECONDS, seed=int(version[1:]))
         if cue:
@@ -75,7 +76,7 @@ def test_recordings_tasks_and_repeats(read):
     }  # fmt: skip
     assert table["repeat"].tolist() == [1, 1, 2, 3, 2, 4, 1]
     assert table.loc["P01_stim01_c4_r1", "task"] == "imagery with feedback"
-    assert set(table["stimulus"]) == {"stim01_v1", "stim24_v1"}
+    assert set(table["stimulus"]) == {"stim01_v1", "stim24"}  # the sound of 24 is the same in both versions
     assert set(table["sfreq"]) == {512.0}
     assert opened.manifest["licence"] == "PDDL-1.0"
     assert any("1 events of unknown code ([90])" in line for line in report.warnings)
@@ -85,9 +86,9 @@ def test_recordings_tasks_and_repeats(read):
     ("name", "begin", "start", "seconds"),
     [
         ("P01_stim01_c1_r1", 1.25, 0, SECONDS),  # from the moment the sound began, with its clicks
-        ("P01_stim01_c2_r1", 7.25 + CUE, CUE, SECONDS - CUE),  # the clicks were heard: from their end on
-        ("P01_stim01_c3_r1", 13.0, CUE, SECONDS - CUE),  # no clicks: the event is the second after them
-        ("P01_stim01_c4_r1", 18.0, CUE, SECONDS - CUE),
+        ("P01_stim01_c2_r1", 7.25 + CLICKS, CLICKS, SECONDS - CLICKS),  # the clicks were heard: from their end on
+        ("P01_stim01_c3_r1", 13.0, MUSIC_AT, SECONDS - MUSIC_AT),  # no clicks: the music begins in mind with the event
+        ("P01_stim01_c4_r1", 18.0, MUSIC_AT, SECONDS - MUSIC_AT),
         ("P01_stim01_c1_r2", 25.0, 0, SECONDS),  # no event 1000 behind it: the trial's own
     ],
 )
@@ -95,7 +96,7 @@ def test_where_a_recording_begins_in_the_file_and_in_the_sound(read, name, begin
     opened = read[1]
     row = opened.row(name)
     assert row["start"] == pytest.approx(start)
-    n = round(seconds * SFREQ)
+    n = int(seconds * SFREQ + 1e-6)
     assert row["n_times"] == n
     first = round(begin * SFREQ)
     np.testing.assert_allclose(opened.eeg(name), eeg(1)[:, first : first + n], rtol=1e-5, atol=1e-12)  # volts
@@ -111,7 +112,8 @@ def test_channels_bads_and_montage(read):
 def test_sounds(read):
     opened = read[1]
     row = opened.stimuli.set_index("stimulus").loc["stim01_v1"]
-    assert (row["title"], row["cue"]) == ("Chim Chim Cheree (lyrics)", pytest.approx(CUE))
+    assert (row["title"], row["music_at"]) == ("Chim Chim Cheree (lyrics)", MUSIC_AT)
+    assert row["piece"] == "Chim Chim Cheree"  # with lyrics or without, in both versions
     assert row["duration"] == pytest.approx(SECONDS)
 
 
@@ -129,28 +131,52 @@ def test_each_half_of_the_listeners_has_its_version_of_the_sounds(tmp_path):
     assert report.n_recordings == 1
     (line,) = report.problems
     assert "expected a sound file named S01_Chim Chim Cheree (lyrics) (v2).wav" in line
-    assert "ask its authors" in line
+    assert "the sounds are in https://github.com/sstober/openmiir, folder audio" in line
 
 
-def test_without_cue_files_only_listening_can_be_placed(made, tmp_path):
+def test_without_click_files_imagery_behind_clicks_cannot_be_placed(made, tmp_path):
     write_sounds(tmp_path / "a", cue=None)
     report = datasets.ingest("openmiir", made / "eeg", tmp_path / "s", audio=tmp_path / "a")
-    assert set(store.open(report.store).recordings["condition"]) == {"listening"}
-    assert report.n_skipped == 4
-    assert all("expected the cue clicks as a sound file S01_Chim" in line for line in report.problems)
-    report = datasets.ingest(
-        "openmiir", made / "eeg", tmp_path / "t", audio=tmp_path / "a", offsets={"stim01": 2.0, "stim24": 1.0}
-    )
+    table = store.open(report.store).recordings.set_index("recording")
+    assert "P01_stim01_c2_r1" not in table.index
+    assert table.loc["P01_stim01_c3_r1", "start"] == MUSIC_AT
+    (line,) = report.problems
+    assert "P01_stim01_c2_r1: expected the cue clicks as a sound file S01_Chim Chim Cheree_lyrics_cue.wav" in line
+
+
+def test_offsets_say_where_the_music_begins(made, tmp_path):
+    report = datasets.ingest("openmiir", made, tmp_path / "s", offsets={"stim01": 2.25})
     assert report.problems == []
-    assert store.open(report.store).row("P01_stim01_c3_r1")["start"] == 2.0
+    table = store.open(report.store).recordings.set_index("recording")
+    assert table.loc["P01_stim01_c3_r1", "start"] == 2.25
+    assert table.loc["P01_stim01_c2_r1", "start"] == 2.25  # never before the music
 
 
 def test_a_folder_without_versions_serves_all(made, tmp_path):
     write_sound(tmp_path / "a" / "1.wav", SECONDS)
-    write_sound(tmp_path / "a" / "1_cue.wav", CUE)
+    write_sound(tmp_path / "a" / "1_cue.wav", CLICKS)
     report = datasets.ingest("openmiir", made / "eeg", tmp_path / "s", audio=tmp_path / "a")
-    assert set(store.open(report.store).recordings["stimulus"]) == {"stim01"}
+    opened = store.open(report.store)
+    assert set(opened.recordings["stimulus"]) == {"stim01"}
     assert len(report.problems) == 1  # stimulus 24
+    assert opened.row("P01_stim01_c3_r1")["start"] == 1.632
+    assert any("taken to begin at second 1.632, as in v2 (in v1 it is 1.65)" in line for line in report.warnings)
+
+
+def test_a_sound_that_both_versions_share_is_one_stimulus(tmp_path):
+    for number in (8, 9):
+        write_fif(tmp_path / "eeg", number, events=[(1.0, 243)])
+    write_sounds(tmp_path / "audio", "v2")
+    report = datasets.ingest("openmiir", tmp_path, tmp_path / "s")
+    assert report.problems == []  # full.v1 need not hold it
+    table = store.open(report.store).recordings
+    assert table["stimulus"].tolist() == ["stim24", "stim24"]
+    assert table["start"].tolist() == [3.365, 3.365]
+
+
+def test_an_event_1000_behind_a_trial_without_sound_is_not_its_own():
+    found, _ = openmiir.trials([[100, 13], [150, 1000], [900, 12], [950, 1000]], n_times=2000)
+    assert [one.onset for one in found] == [100, 950]
 
 
 def test_windows_of_imagery_begin_behind_the_clicks(read):
@@ -158,7 +184,7 @@ def test_windows_of_imagery_begin_behind_the_clicks(read):
 
     windows = windowing.windows(read[1], condition="imagery", eeg="raw", cache=read[1].path.parent / "cache")
     assert windows.in_shape == (512, 64)
-    assert windows.table["second"].min() == 2  # the first whole second after 1.5
+    assert windows.table["second"].min() == 2  # the first whole second after 1.65 and 1.9
 
 
 def test_failures(made, tmp_path):
@@ -190,10 +216,17 @@ def test_failures(made, tmp_path):
         datasets.ingest("openmiir", tmp_path / "cut", tmp_path / "s", audio=audio)
     with pytest.raises(ParameterError, match="unknown stimulus 'stim05'"):
         datasets.ingest("openmiir", made, tmp_path / "s", offsets={"stim05": 1})
-    with pytest.raises(DataError, match="the cue has 9 s and the sound 5 s"):
+    with pytest.raises(DataError, match="the music begins at 9 s and the sound has 5 s"):
         datasets.ingest("openmiir", made, tmp_path / "s", offsets={"stim01": 9, "stim24": 9})
     assert not (tmp_path / "s").exists()
 
 
 def test_titles_cover_the_twelve_stimuli():
     assert list(openmiir.TITLES) == [1, 2, 3, 4, 11, 12, 13, 14, 21, 22, 23, 24]
+
+
+def test_where_the_music_begins_in_the_authors_tables():
+    assert set(openmiir.MUSIC_AT) == set(openmiir.TITLES)
+    assert openmiir.MUSIC_AT[1] == (1.65, 1.632)  # 1.632: "length of cue (sec)" of Stimuli_Meta; the clicks last 1.8913
+    differ = [number for number, seconds in openmiir.MUSIC_AT.items() if len(seconds) == 2]
+    assert differ == [1, 2, 11, 12, 22]  # the five sounds that audio/full.v1 holds itself

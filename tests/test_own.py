@@ -110,6 +110,30 @@ def test_start_says_where_in_the_sound_the_file_begins(folder, tmp_path, start, 
     assert opened.table("events")["onset"][0] == pytest.approx(first_event, abs=1e-6)
 
 
+def test_a_piece_in_several_versions_is_held_out_whole(folder, tmp_path):
+    from eegviz import audit, splits, windowing
+
+    save_fif(folder / "p.fif")
+    rows = []
+    for index, (name, piece) in enumerate([("live", "x"), ("studio", "x"), ("other", "y"), ("alone", "")]):
+        save_sound(folder / "sounds" / f"{name}.wav", seed=index, seconds=12)
+        rows.append(f"P_{name},p.fif,sounds/{name}.wav,P,0,{piece}")
+    table = save_table(folder / "t.csv", *rows, header="recording,eeg,audio,subject,start,piece")
+    opened = store.open(datasets.ingest("own", table, tmp_path / "s").store)
+    assert opened.stimuli.set_index("stimulus")["piece"].to_dict() == {
+        "alone": "", "live": "x", "other": "y", "studio": "x",
+    }  # fmt: skip
+    assert "piece" not in opened.recordings
+    seconds = windowing.windows(opened).table
+    assert (
+        seconds.groupby("stimulus")["piece"].first().to_dict()
+        == opened.stimuli.set_index("stimulus")["piece"].to_dict()
+    )
+    made = splits.split(seconds, "song:live")
+    assert set(seconds["stimulus"].iloc[made.test]) == {"live", "studio"}
+    assert audit.audit(seconds, made).leaks == []
+
+
 def test_formats_rates_and_channels_may_differ(folder, tmp_path):
     save_fif(folder / "a_raw.fif")
     eeg_uv = np.random.default_rng(1).normal(0, 8, (3, 3000))
@@ -268,6 +292,10 @@ def test_a_wrong_repeat_and_condition(folder, tmp_path):
         (
             "recording,eeg,audio,subject,start\na,x.fif,1/w.wav,P,0\nb,x.fif,2/w.wav,P,0\n",
             "would both be the stimulus 'w'",
+        ),
+        (
+            "recording,eeg,audio,subject,start,piece\na,x.fif,w.wav,P,0,one\nb,x.fif,w.wav,P,0,two\n",
+            "the sound 'w' is of the piece 'two' here and of 'one' before; expected one piece a sound",
         ),
         ("recording,eeg,audio,subject,start\na,x.fif,,P,0\n", "(?s)no recording could be read.*found nothing"),
     ],

@@ -98,8 +98,8 @@ def imported(folder):
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        ("eegviz", ("train", "notebooks", "app", "cluster")), ("notebooks", ("train", "notebooks")),
-        ("tests", ("train", "notebooks", "cluster", "test")),
+        ("eegviz", ("train", "notebooks", "app", "cluster", "encoders")), ("notebooks", ("train", "notebooks")),
+        ("tests", ("train", "notebooks", "cluster", "encoders", "test")),
     ],
 )  # fmt: skip
 def test_every_import_is_a_declared_dependency(folder, extras):
@@ -111,7 +111,7 @@ def test_every_import_is_a_declared_dependency(folder, extras):
 
 def test_all_holds_every_extra_that_people_use():
     (everything,) = PROJECT["optional-dependencies"]["all"]
-    assert Requirement(everything).extras == {"train", "notebooks", "app", "cluster"}
+    assert Requirement(everything).extras == {"train", "notebooks", "app", "cluster", "encoders"}
     named = [
         "jupyterlab", "ipywidgets", "panel", "holoviews", "torch", "librosa", "mne", "scikit-image", "numpy",
         "papermill",
@@ -135,6 +135,17 @@ def test_scripts_can_be_run():
 def test_binder_takes_the_same_versions_on_the_same_python():
     assert (ROOT / "binder/runtime.txt").read_text().strip() == "python-3.11"
     assert lines_of("binder/requirements.txt")[:2] == ["-c constraints.txt", "-e .[all]"]
+
+
+def test_binder_makes_the_stores_that_notebooks_open():
+    made = (ROOT / "binder/postBuild").read_text()
+    named = {
+        m
+        for path in NOTEBOOKS
+        for m in re.findall(r'"\.\./(reports/demo/[a-z]+)"', path.read_text().replace('\\"', '"'))
+    }
+    assert {name for name in named - {"reports/demo/runs"} if f'"{name}"' not in made} == set()
+    assert len(named) > 2
 
 
 def test_there_are_notebooks():

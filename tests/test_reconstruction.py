@@ -143,6 +143,25 @@ def test_grid_of_conditions_has_a_column_a_run_and_one_listener_a_row(run, tiny_
         assert word in page
 
 
+def test_a_grid_of_conditions_takes_seconds_that_all_runs_hold_out(run, tiny_store):
+    page = listening.conditions_grid({"a": run, "b": run}, tiny_store, songs=["song21"], duration=50)._repr_html_()
+    assert "20 s" in page
+
+
+def test_a_grid_of_segments_has_rows_of_each_song(run, tiny_store):
+    grid = listening.segments_grid(
+        {"independent": run, "dependent": run}, tiny_store, n_songs=2, n_segments=3, duration=4
+    )
+    assert grid.columns == ("Original", "independent", "dependent")
+    assert [title.partition(",")[2] for title, _ in grid.rows] == [
+        " from second 0",
+        " from second 8",
+        " from second 16",
+    ] * 2
+    with pytest.raises(ParameterError, match="no seconds that a listener heard"):
+        listening.segments_grid({"a": run}, tiny_store, duration=50)
+
+
 def test_grid_escapes_hostile_text(run):
     sound = np.sin(np.arange(22050) * 0.1).astype(np.float32) * 0.5
     evil = '<script>alert("x")</script>'

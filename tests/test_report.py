@@ -239,6 +239,11 @@ def test_a_notebook_may_ask_for_a_second_store(tiny_store):
     places, about = report._fitting(stores, wanted)
     assert places == {"store": str(place), "songs": str(place)}
     assert about["data_set"] == "Tiny"
+    assert about["simulated"] is True
+    recorded = (place / "other", {**stores[0][1], "data_set": "Other", "simulated": False}, {"other"})
+    wanted.metadata["eegviz"]["songs"] = ["other"]
+    both = report._fitting([*stores, recorded], wanted)[1]
+    assert (both["data_set"], both["simulated"]) == ("Tiny; Other", "some of the data")
     wanted.metadata["eegviz"]["songs"] = ["nowhere"]  # none fits: the notebook's own default stays
     assert report._fitting(stores, wanted)[0] == {"store": str(place)}
 

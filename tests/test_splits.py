@@ -375,3 +375,71 @@ def test_the_table_is_not_changed():
     for spec in SPECS:
         splits.split(table, spec)
     pd.testing.assert_frame_equal(table, before)
+
+
+def versions(n_songs=6, n_subjects=4):
+    """Songs 0 and 1, 2 and 3 … are two versions of a piece each."""
+    table = windows(n_subjects, n_songs)
+    return table.assign(piece="piece" + (table["stimulus"].str[4:].astype(int) // 2).astype(str))
+
+
+@pytest.mark.parametrize("spec", ["song", "song:30", "song:song3", "subject_song", "subject_song:S01/song3"])
+def test_versions_of_a_piece_are_held_out_together(spec):
+    table = versions()
+    made = splits.split(table, spec)
+    tested, known = values(table, made.test, "piece"), values(table, made.train, "piece")
+    assert len(tested) == 1
+    assert not tested & (known | values(table, made.validation, "piece"))
+    assert len(values(table, made.test, "stimulus")) == 2
+    assert "unseen songs (in any version)" in made.label
+
+
+def test_a_named_song_takes_its_versions_with_it():
+    table = versions()
+    made = splits.split(table, "song:song3")
+    assert made.spec == "song:song2,song3"
+    assert made.holds_out == "whole songs: song2, song3"
+    leak = dataclasses.replace(
+        made,
+        test=np.flatnonzero(table["stimulus"] == "song3"),
+        train=np.sort(np.concatenate([made.train, np.flatnonzero(table["stimulus"] == "song2")])),
+    )
+    with pytest.raises(ParameterError, match="piece piece1 is on two sides"):
+        splits.check(table, leak)
+
+
+def test_folds_are_pieces():
+    table = versions()
+    assert [one.spec for one in splits.folds(table, "song")] == [
+        "song:song0,song1", "song:song2,song3", "song:song4,song5",
+    ]  # fmt: skip
+    assert [one.spec for one in splits.folds(table, "song:song0,song1,song5")] == [
+        "song:song0,song1",
+        "song:song4,song5",
+    ]
+    assert len(splits.folds(table, "song:50")) == 2
+
+
+def test_whole_pieces_are_taken_for_validation():
+    table = versions(14)
+    made = splits.split(table, "song:song0")
+    assert len(values(table, made.validation, "stimulus")) == 2
+    assert not values(table, made.validation, "piece") & values(table, made.train, "piece")
+
+
+def test_a_table_that_names_no_pieces_is_split_as_before():
+    table = windows(4, 6)
+    for spec in SPECS:
+        if spec != "repeat":
+            plain, empty = splits.split(table, spec, seed=3), splits.split(table.assign(piece=""), spec, seed=3)
+            own = splits.split(table.assign(piece=table["stimulus"]), spec, seed=3)
+            assert plain.label == empty.label == own.label
+            assert all(np.array_equal(a, b) for a, b in zip(parts(plain), parts(empty), strict=True))
+            assert all(np.array_equal(a, b) for a, b in zip(parts(plain), parts(own), strict=True))
+
+
+def test_pieces_that_cannot_be_held_out():
+    with pytest.raises(ParameterError, match="are versions of one piece; another piece must stay"):
+        splits.split(versions(2), "song:50")
+    with pytest.raises(ParameterError, match="holds out all 3 pieces"):
+        splits.split(versions(), "song:song0,song2,song4")

@@ -77,7 +77,35 @@ def test_expand_is_the_product_in_the_order_written():
 
 
 def test_options_are_those_of_configure():
-    assert set(sweep._OPTIONS) == set(inspect.signature(training.configure).parameters) - {"store"}
+    asked = dict(inspect.signature(training.configure).parameters)
+    asked.pop("store")
+    assert set(sweep._OPTIONS) == set(asked)
+    may_be_nothing = {name for name, kinds in sweep._OPTIONS.items() if type(None) in kinds}
+    assert may_be_nothing == {name for name, one in asked.items() if one.default is None}
+
+
+def test_nothing_takes_back_what_the_base_says():
+    base = {"audio": "mel-db", "settings": {"epochs": 2}}
+    (task,) = sweep.expand(base, None, [{"model": "ridge", "settings": None, "audio": None}])
+    assert task == {"model": "ridge", "audio": None}
+
+
+def test_a_damaged_finished_run_costs_no_other(small, tmp_path):
+    tasks = [{"model": "ridge", "split": "repeat", "seed": seed} for seed in (0, 1)]
+    table = sweep.run(small, tasks, out=tmp_path, progress=False)
+    (tmp_path / table["run"][0] / "predictions.npy").unlink()
+    again = sweep.run(small, tasks, out=tmp_path, progress=False)
+    assert "has lost its predictions.npy" in again["error"][0]
+    assert again["error"][1] == ""
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"settings": {"preset": "fast"}}, "has no setting 'preset'"),
+    ({"ref_db": {"song21": "loud"}}, "ref_db expects a level in dB for each stimulus"),
+])  # fmt: skip
+def test_a_mistake_in_a_task_is_one_message(small, options, message):
+    with pytest.raises(ParameterError, match=message):
+        sweep.configs(small, [{"model": "ridge", **options}])
 
 
 def test_a_file_is_read(tmp_path):
@@ -280,7 +308,7 @@ def test_a_table_without_a_single_run_prints(small, tmp_path):
 def test_a_worker_that_sees_other_data_says_so(small, tiny_store, tmp_path):
     config = training.configure(small, model="ridge", split="repeat")
     with pytest.raises(EegvizError, match="holds other data for the worker"):
-        sweep._work(str(tiny_store.path), config, str(tmp_path), "cpu", False, None)
+        sweep._work(str(tiny_store.path), config, str(tmp_path), "cpu", False)
 
 
 def eegviz(*args, code=0, **options):

@@ -16,7 +16,7 @@ def test_unknown_kinds_list_the_known(tiny_store):
         windowing.windows(tiny_store, tmin=30)
 
 
-@pytest.mark.parametrize(("eeg", "rows"), [("raw", 125), ("periodogram", 63), ("welch", 63)])
+@pytest.mark.parametrize(("eeg", "rows"), [("raw", 125), ("periodogram", 63), ("welch", 63), ("de", 5)])
 def test_windows_are_the_stores_seconds(tiny_store, eeg, rows):
     windows = windowing.windows(tiny_store, eeg=eeg)
     assert len(windows) == 3 * 2 * 2 * 20
@@ -168,6 +168,8 @@ def test_band_and_context_make_filtered_longer_pictures(tiny_store):
         ({"band": (1, 70)}, "half the sampling rate of 125 Hz"),
         ({"band": 5}, "two frequencies in hertz"),
         ({"context": -1}, "0 or more; found -1"),
+        ({"duration": 1.5}, "duration must be a whole number of seconds, 1 or more; found 1.5"),
+        ({"duration": 21}, "no window of 21 s from a multiple of 21 on"),
     ],
 )
 def test_bands_and_contexts_that_cannot_be(tiny_store, options, message):
@@ -187,6 +189,22 @@ def test_any_signal_makes_the_pictures_of_its_recording(tiny_store):
     assert not silent.any()
     with pytest.raises(ParameterError, match="second 20 does not lie in the signal, which holds 20 s from second 0"):
         windowing.recording_pictures(volts, row, [20], windows.settings)
+
+
+def test_windows_of_several_seconds_hold_those_of_one(tiny_store):
+    one, four = (windowing.windows(tiny_store, eeg="raw", duration=d) for d in (1, 4))
+    assert (four.duration, four.in_shape, four.out_shape) == (4, (4 * one.in_shape[0], one.in_shape[1]), (176, 128))
+    assert sorted(four.table["second"].unique()) == [0, 4, 8, 12, 16]
+    row = four.table.iloc[3]
+    rows = np.flatnonzero((one.table["recording"] == row["recording"]) & one.table["second"].between(12, 15))
+    assert np.array_equal(four.target([3])[0], np.concatenate(one.target(rows)))
+    assert np.array_equal(four.pictures([3])[0], np.concatenate(one.pictures(rows)))
+    song = row["stimulus"]
+    assert np.array_equal(four.picture(song, [12], duration=1)[0], one.picture(song, [12])[0])
+    assert windowing.gap(four.settings) == 4
+    signal = windowing.signal(tiny_store, row["recording"])
+    with pytest.raises(ParameterError, match="second 17 and the 3 after it do not lie in the signal"):
+        windowing.recording_pictures(signal, tiny_store.row(row["recording"]), [17], four.settings)
 
 
 @pytest.mark.parametrize("sfreq", [64.0, 125.0, 512.0])

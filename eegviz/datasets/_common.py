@@ -20,6 +20,7 @@ from eegviz.errors import DataError, EegvizError, ParameterError
 
 UNITS = {"V": 1.0, "mV": 1e-3, "uV": 1e-6, "nV": 1e-9}
 BIOSEMI = {"biosemi": 31.25e-9}  # V: one step of BioSemi's converter, for files that keep its numbers
+_WORDS = {"biosemi": "steps of BioSemi's converter"}
 FLAT_UV, FLAT_RATIO, WILD_RATIO = 0.01, 0.01, 10.0
 MAX_BAD = 0.20
 PLAUSIBLE_UV = (0.5, 500.0)
@@ -53,7 +54,7 @@ def spread(eeg, sfreq):
     return result
 
 
-def check_channels(eeg, *, ch_names, sfreq, where, unit):
+def check_channels(eeg, *, ch_names, sfreq, where, unit, units=tuple(UNITS)):
     """Return the names of the bad channels.
 
     Parameters
@@ -66,6 +67,8 @@ def check_channels(eeg, *, ch_names, sfreq, where, unit):
         File and listener, for messages.
     unit : str
         The unit that was assumed.
+    units : sequence of str
+        Units that files of this data set may be in, the likeliest first: a message names those that would fit.
 
     Raises
     ------
@@ -84,10 +87,9 @@ def check_channels(eeg, *, ch_names, sfreq, where, unit):
         raise DataError(f"{where}: expected EEG, found {np.count_nonzero(uv == 0)} of {len(uv)} channels constant")
     low, high = PLAUSIBLE_UV
     if not low <= median <= high:
-        guess = [
-            name for name, factor in UNITS.items() if low <= median * factor / scale(unit) <= high and name != unit
-        ]
-        hint = f"; if the file is in {' or '.join(guess)}, pass --unit {guess[0]}" if guess else "; check --unit"
+        guess = [name for name in units if low <= median * scale(name) / scale(unit) <= high and name != unit]
+        words = [_WORDS.get(name, name) for name in guess]
+        hint = f"; if the file is in {' or '.join(words)}, pass --unit {guess[0]}" if guess else "; check --unit"
         raise DataError(
             f"{where}: expected a median channel standard deviation of {low:g} to {high:g} µV, found {median:.3g} µV "
             f"when the values are taken as {unit}{hint}"
@@ -107,6 +109,17 @@ def check_channels(eeg, *, ch_names, sfreq, where, unit):
 def note_bads(bads, where):
     """Return the line that reports bad channels."""
     return f"{where}: marked bad (flat, or more than {WILD_RATIO:g} times the median spread): {_some(bads)}"
+
+
+def note_bad_counts(bad_in, where):
+    """Return one line for a file of many recordings, from {channel: recordings in which it is bad}; "" for none."""
+    if not bad_in:
+        return ""
+    listed = ", ".join(f"{name} ({len(recordings)})" for name, recordings in sorted(bad_in.items()))
+    return (
+        f"{where}: channels marked bad (flat, or more than {WILD_RATIO:g} times the median spread), and in how many "
+        f"recordings: {listed}"
+    )
 
 
 def stamp(*paths):
@@ -155,7 +168,7 @@ def is_simulated(source):
     return readme.is_file() and readme.read_bytes()[:64].startswith(b"SIMULATED EEG")
 
 
-def run(store_path, jobs, *, module, montage, identity, overwrite, simulated=False):
+def run(store_path, jobs, *, module, montage, identity, overwrite, simulated=False, about=()):
     """Write a store by doing ``jobs``, keeping what is fine.
 
     Parameters
@@ -171,6 +184,8 @@ def run(store_path, jobs, *, module, montage, identity, overwrite, simulated=Fal
     overwrite : bool
     simulated : bool
         Files in the layout of a data set that a program made: the store then says so in its title too.
+    about : dict
+        More for the manifest's ``about``.
 
     Returns
     -------
@@ -192,7 +207,7 @@ def run(store_path, jobs, *, module, montage, identity, overwrite, simulated=Fal
         citation="simulated, no person was recorded" if simulated else module.CITATION,
         simulated=simulated,
         montage=montage,
-        about={} if simulated else {"where": module.WHERE},
+        about={**({} if simulated else {"where": module.WHERE}), **dict(about)},
         identity=identity,
         overwrite=overwrite,
     )

@@ -76,12 +76,16 @@ def offset_by_notes(y, melody, n_times, *, sr, sfreq, slack=0.0):
     seconds, r : float
     """
     played = chorales.notes(melody, duration=n_times / sfreq)
+    if not played:
+        raise DataError(
+            f"{melody}: expected EEG that lasts until its first note, found {n_times / sfreq:.2f} s; use the original file"
+        )
     pitches = np.arange(min(note.pitch for note in played), max(note.pitch for note in played) + 1)
     roll, onsets = np.zeros((len(pitches), n_times)), np.zeros(n_times)
     for note in played:
         first, last = (round(at * sfreq) for at in (note.onset, note.onset + note.duration))
         roll[note.pitch - pitches[0], first:last] = 1
-        onsets[first] = 1
+        onsets[min(first, n_times - 1)] = 1
     slack = round(slack * sfreq)
     r = _sliding(_pitch_levels(y, pitches, sr, sfreq), roll, slack)
     coarse = int(np.argmax(r))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from eegviz.datasets import _audio, _common, _matlab
-from eegviz.errors import DataError, ParameterError
+from eegviz.errors import DataError
 
 MONTAGE = "GSN-HydroCel-129"
 CLEAN_CHANNELS = [f"E{index}" for index in range(1, 125)] + ["Cz"]
@@ -31,7 +31,7 @@ class Song:
 
 def stand_ins(songs):
     """The songs of simulated files: their numbers, but not the titles, artists and tempi of music that nobody played."""
-    dropped = ("artist", "bpm")
+    dropped = ("artist", "bpm", "piece")
     return {
         number: replace(song, title="simulated", columns={k: v for k, v in song.columns.items() if k not in dropped})
         for number, song in songs.items()
@@ -74,15 +74,13 @@ def open_source(source, *, audio, unit, max_mismatch, offsets, known, where_to_g
     source = Path(source)
     if not source.exists():
         raise DataError(f"{source}: expected the folder of the data set, found nothing; get it from {where_to_get}")
-    if not 0 <= float(max_mismatch) < math.inf:
-        raise ParameterError(f"--max-mismatch {max_mismatch!r}: expected seconds ≥ 0")
     folder = source if source.is_dir() else source.parent
     settings = Settings(
         unit=str(unit),
         factor=_common.scale(unit),
         library=_audio.Library(folder if audio is None else audio),
         offsets=_audio.read_offsets(offsets, known=known),
-        max_mismatch=float(max_mismatch),
+        max_mismatch=_audio.check_mismatch(max_mismatch),
     )
     identity = {
         "source": str(source.resolve()),
@@ -221,12 +219,12 @@ def place_stimulus(song, eeg_seconds, settings, writer, notes, *, where, may_be_
     return Placed(song, sound, lead_in, seconds, stamp)
 
 
-def read_rate(value, path):
-    """Return ``fs`` as a float."""
+def read_rate(value, path, *, name="fs", usual=125):
+    """Return a rate in Hz as a float; ``name`` and the ``usual`` value of the data set are for the message."""
     value = np.asarray(value)
     if value.dtype.kind not in "fiu" or value.size != 1 or not SFREQ_RANGE[0] <= float(value.item()) <= SFREQ_RANGE[1]:
         shown = value.ravel()[:3].tolist()
-        raise DataError(f"{path}: expected fs as one rate in Hz (125), found {shown} of shape {value.shape}")
+        raise DataError(f"{path}: expected {name} as one rate in Hz ({usual:g}), found {shown} of shape {value.shape}")
     return float(value.item())
 
 

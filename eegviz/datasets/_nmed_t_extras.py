@@ -23,7 +23,7 @@ MIN_SILENCE = 1.0  # seconds; anything shorter holds no window
 def ingest_raw(path, subject, session, songs, settings, writer, notes):
     """Add the songs, and the silences before them, of a raw recording."""
     with _matlab.Slices(path, "X", ndim=2, small=("fs", "DIN_1")) as slices:
-        sfreq = _nmed.read_rate(slices.values["fs"], path)
+        sfreq = _nmed.read_rate(slices.values["fs"], path, usual=1000)
         codes, samples = read_triggers(slices.values["DIN_1"], path)
         if slices.shape[0] != len(RAW_CHANNELS):
             raise DataError(f"{path}: expected X as channel × time (129, time), found {slices.shape}")

@@ -9,9 +9,10 @@ each: ``target`` (the instrument attended to), ``instruments``, ``ensemble``, ``
 sound: no ``--audio`` is needed.
 
 Trials whose sound is the same to the byte (the same mixture, another target, another listener) share **one stimulus**,
-so that no split puts a sound on both sides while calling it new; ``repeat`` counts a listener's trials of it, and
-``target`` and ``trial`` are columns of the recordings. A stimulus is called as its first trial, without the target; where
-two sounds of one name differ, the second gets its listener's number behind it.
+so that no split puts a sound on both sides while calling it new; other mixtures and themes of a song are the same ``piece``,
+which splits by song hold out together. ``repeat`` counts a listener's trials of a stimulus, and ``target`` and ``trial`` are
+columns of the recordings. A stimulus is called as its first trial, without the target; where two sounds of one name differ,
+the second gets its listener's number behind it.
 Channels are named as the YAML file says (``ch_names`` in ``eeg_info``); without that they are numbered. Values are taken
 as µV. The file is read in a child process, one array at a time.
 """
@@ -69,7 +70,7 @@ def ingest(source, store_path, *, unit="uV", max_mismatch=_audio.MAX_MISMATCH, o
     if not files:
         raise _nmed.nothing_found(source, "madeeg_preprocessed.hdf5", WHERE)
     path = files[0][0]
-    factor = _common.scale(unit)
+    factor, max_mismatch = _common.scale(unit), _audio.check_mismatch(max_mismatch)
     with _matlab.Tree(path, "/", hdf5=True) as tree:
         outline = tree.tree
     if not outline or not all(isinstance(item, dict) and item for item in outline.values()):
@@ -82,7 +83,9 @@ def ingest(source, store_path, *, unit="uV", max_mismatch=_audio.MAX_MISMATCH, o
     jobs = [partial(_nmed.complain, line) for line in doubles]
     jobs += [partial(_nmed.complain, f"{file}: a second file of the data set; read it alone") for file, _ in files[1:]]
     if yaml is None:
-        jobs.append(partial(_note, f"{path}: no {path.stem}.yaml beside it, so targets and channel names are unknown"))
+        jobs.append(
+            partial(_note, f"{path}: no {path.stem}.yaml beside it, so targets, pieces and channel names are unknown")
+        )
     elif names is None:
         jobs.append(partial(_note, f"{yaml}: no ch_names in eeg_info, so channels are numbered"))
     for listener in outline:
@@ -149,29 +152,36 @@ def _add(
     if bads:
         notes.warn(_common.note_bads(bads, where))
     y = _sound(sound, round(sr), where)
-    seconds, warning = _audio.align(eeg.shape[1] / sfreq, len(y) / _audio.SR, max_mismatch=max_mismatch, where=where)
+    seconds, warning = _audio.align(
+        eeg.shape[1] / sfreq, len(y) / _audio.SR, max_mismatch=max_mismatch, where=where, then="the trial ends at"
+    )
     notes.warn(warning)
-    y, eeg = y[: round(seconds * _audio.SR)], eeg[:, : round(seconds * sfreq)]
-    digest = hashlib.sha256(y.tobytes()).hexdigest()
+    eeg = eeg[:, : round(seconds * sfreq)]
+    digest = hashlib.sha256(y.tobytes()).hexdigest()  # of the whole sound: trials of it may end at different times
+    target, instruments = facts.get("target") or "", facts.get("instruments") or []
+    called = _identifier(stimulus).removesuffix(f"_{target}" if target else "")
     name = known.get(digest)
     if name is None:
-        name = _identifier(stimulus).removesuffix(f"_{facts.get('target', '')}")
+        name = called
         if name in known.values():
             notes.warn(f"{where}: the sound differs from an earlier one of this name; kept as {name}_{subject}")
             name = _identifier(f"{name}_{subject}" if f"{name}_{subject}" not in known.values() else stimulus)
         known[digest] = name
     heard[name] = heard.get(name, 0) + 1
     if not writer.has_stimulus(name, stamp=digest):
-        extra = {key: str(facts[key]) for key in COLUMNS if key in facts}
+        extra = {key: str(facts[key]) for key in COLUMNS if facts.get(key) is not None}
+        extra["piece"] = (
+            " ".join(extra[key] for key in ("genre", "song") if key in extra) if "song" in extra else called
+        )
         writer.add_stimulus(
             name, y, sr=_audio.SR, title=str(stimulus), stamp=digest,
-            instruments=" ".join(map(str, facts.get("instruments", []))), **extra,
+            instruments=" ".join(map(str, instruments if isinstance(instruments, list) else [instruments])), **extra,
         )  # fmt: skip
     recording = f"{subject}_{_identifier(stimulus)}"
     if not writer.has_recording(recording, stamp=f"{stamp}|{digest}"):
         writer.add_recording(
             recording, eeg, subject=subject, stimulus=name, repeat=heard[name], sfreq=sfreq, ch_names=ch_names, bads=bads,
-            stamp=f"{stamp}|{digest}", target=str(facts.get("target", "")), trial=str(stimulus),
+            stamp=f"{stamp}|{digest}", target=str(target), trial=str(stimulus),
         )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ says so, and ``unit="biosemi"`` reads them as that.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from sys import modules
@@ -30,7 +31,7 @@ from sys import modules
 import numpy as np
 
 from eegviz import store
-from eegviz.datasets import _audio, _common, _matlab, _mos_sound, _nmed
+from eegviz.datasets import _audio, _common, _matlab, _mos_sound, _nmed, own
 from eegviz.errors import DataError
 
 NAME = "mos"
@@ -45,6 +46,8 @@ STIMULI = {1: "chor-096", 2: "chor-038", 3: "chor-101", 4: "chor-019"}  # stim.s
 CONDITIONS = {"listen": "listening", "imag": "imagery"}  # beginnings of condNames
 DRYAD_CONDITIONS = ("listening", "imagery")
 BIOSEMI64 = "biosemi64"
+UNITS = ("biosemi", "uV", "mV", "V", "nV")  # what a file may be in, the likeliest first
+SFREQ = 64  # Hz, of the original files
 LOUD_UV = 100.0  # µV: cleaned EEG with a larger spread is probably not in µV
 
 
@@ -92,7 +95,7 @@ def ingest(
         )
     if subjects:
         design = _read_design(stims[0][0])
-        montage = _montage(subjects[0][0])
+        montage = own.montage_of_files([path for path, _ in subjects], _names_of)
         jobs.append(partial(_note_design, design, whole))
         placed = {}
         for path, match in sorted(subjects, key=lambda item: int(item[1][1])):
@@ -137,7 +140,7 @@ def _read_design(path):
         raise DataError(
             f"{path}: {len(stimuli)} stim.stimIdxs and {len(indices)} stim.condIdxs; expected one each a trial"
         )
-    sfreq = _nmed.read_rate(stim["fs"], path)
+    sfreq = _nmed.read_rate(stim["fs"], path, name="stim.fs", usual=SFREQ)
     data = stim["data"]
     if not _is_cells(data) or data.ndim != 2 or data.shape[1] != len(stimuli):
         raise DataError(
@@ -172,7 +175,7 @@ def _ingest_subject(path, subject, design, placed, settings, writer, notes):
         if not isinstance(eeg, dict):
             raise DataError(f"{path}: expected eeg as a struct, found {type(eeg).__name__}; use the original file")
         _need(eeg, ("data", "fs"), "eeg", path)
-        sfreq = _nmed.read_rate(eeg["fs"], path)
+        sfreq = _nmed.read_rate(eeg["fs"], path, name="eeg.fs", usual=SFREQ)
         trials = np.ravel(eeg["data"], order="F") if _is_cells(eeg["data"]) else []
         if len(trials) != len(design.stimuli):
             raise DataError(
@@ -200,7 +203,7 @@ def _ingest_subject(path, subject, design, placed, settings, writer, notes):
                 trials[index].shape,
                 f"{path}, trial {index + 1}",
             )
-        _ingest_trials(tree, plans, placed, ch_names, sfreq, settings, writer, notes)
+        _ingest_trials(tree, _usable(plans, len(ch_names), notes), placed, ch_names, sfreq, settings, writer, notes)
 
 
 # ---------------------------------------------------------------- the Dryad layout
@@ -209,8 +212,8 @@ def _ingest_subject(path, subject, design, placed, settings, writer, notes):
 def _ingest_dryad(path, settings, writer, notes):
     stim = _matlab.read(path, ["stim"])["stim"]
     with _matlab.Tree(path, "eeg", small=("downFs",)) as tree:
-        sfreq = _nmed.read_rate(tree.values["downFs"], path)
-        plans, placed, n_channels = {}, {}, set()
+        sfreq = _nmed.read_rate(tree.values["downFs"], path, name="downFs", usual=SFREQ)
+        plans, placed = {}, {}
         for p, (people, heard) in enumerate(_pairs(tree.tree, stim, "eeg", path)):
             cells = _pairs(people, heard, f"eeg{{{p + 1}}}", path)
             if len(cells) != len(DRYAD_CONDITIONS):
@@ -233,17 +236,29 @@ def _ingest_dryad(path, settings, writer, notes):
                     plans[p, c, t] = _Trial(
                         f"S{p + 1:02d}", name, DRYAD_CONDITIONS[c], repeat, t + 1, shape, where
                     )  # fmt: skip
-                    n_channels.add(shape[-1])
-        for plan in plans.values():
-            if plan.stimulus not in placed:
-                placed[plan.stimulus] = None
-                with notes.keep_going():
-                    placed[plan.stimulus] = _mos_sound.place(
-                        plan.stimulus, plan.shape[0] / sfreq, None, sfreq, settings, notes
-                    )
         ch_names = store.make_montage(BIOSEMI64).ch_names
         notes.warn(f"{path} names no channels: taken in BioSemi's order, {ch_names[0]} (A1) to {ch_names[-1]} (B32)")
+        plans = _usable(plans, len(ch_names), notes)
+        for name, n_times in _usual_lengths(plans, notes).items():
+            placed[name] = None
+            with notes.keep_going():
+                placed[name] = _mos_sound.place(name, n_times / sfreq, None, sfreq, settings, notes)
         _ingest_trials(tree, plans, placed, ch_names, sfreq, settings, writer, notes)
+
+
+def _usual_lengths(plans, notes):
+    """Samples of most trials of each melody: they decide how much of its sound is kept. Shorter trials are noted."""
+    counts = {}
+    for plan in plans.values():
+        counts.setdefault(plan.stimulus, Counter())[plan.shape[0]] += 1
+    usual = {name: max(count, key=lambda n: (count[n], n)) for name, count in counts.items()}
+    for plan in plans.values():
+        if plan.shape[0] < usual[plan.stimulus]:
+            notes.warn(
+                f"{plan.where}: {plan.shape[0]} samples, while most trials of {plan.stimulus} have {usual[plan.stimulus]}; "
+                "kept as far as it goes"
+            )
+    return usual
 
 
 def _pairs(cells, other, name, path):
@@ -276,6 +291,19 @@ class _Trial:
         return f"{self.subject}_{self.stimulus}_{self.condition}_r{self.repeat:02d}"
 
 
+def _usable(plans, n_channels, notes):
+    """The trials that hold time × channel; what is wrong with the others is said."""
+    fine = {}
+    for path, plan in plans.items():
+        if not all(plan.shape):
+            notes.warn(f"{plan.where}: empty, left out")
+            continue
+        with notes.keep_going():
+            _check_shape(plan, n_channels)
+            fine[path] = plan
+    return fine
+
+
 def _ingest_trials(tree, plans, placed, ch_names, sfreq, settings, writer, notes):
     """Read the trials whose sound is there, one at a time."""
     todo, stamps = [], {}
@@ -283,21 +311,18 @@ def _ingest_trials(tree, plans, placed, ch_names, sfreq, settings, writer, notes
         sound = placed[plan.stimulus]
         if sound is None:
             continue
-        if not all(plan.shape):
-            notes.warn(f"{plan.where}: empty, left out")
-            continue
-        with notes.keep_going():
-            _check_shape(plan, len(ch_names))
-            stamps[path] = f"{_common.stamp(tree.path)}|{sound.stamp}"
-            if not writer.has_recording(plan.recording, stamp=stamps[path]):
-                todo.append(path)
+        stamps[path] = f"{_common.stamp(tree.path)}|{sound.stamp}"
+        if not writer.has_recording(plan.recording, stamp=stamps[path]):
+            todo.append(path)
     told = set()
     for path, array in tree.take(todo):
         plan, sound = plans[path], placed[plans[path].stimulus]
         with notes.keep_going(plan.where):
             eeg = np.ascontiguousarray(array[: round(sound.seconds * sfreq)].T)
             eeg *= np.float32(settings.factor)
-            bads = _common.check_channels(eeg, ch_names=ch_names, sfreq=sfreq, where=plan.where, unit=settings.unit)
+            bads = _common.check_channels(
+                eeg, ch_names=ch_names, sfreq=sfreq, where=plan.where, unit=settings.unit, units=UNITS
+            )
             if plan.subject not in told:
                 told.add(plan.subject)
                 _note_loud(eeg, sfreq, plan, settings, notes)
@@ -381,13 +406,11 @@ def _positions(value, n_trials, path, notes):
     return [int(v) for v in value]
 
 
-def _montage(path):
-    """The smallest standard montage that holds the channels of the first listener, or None."""
-    from eegviz.datasets import own
-
+def _names_of(path):
+    """The channel names of a listener's file."""
     with _matlab.Tree(path, "eeg") as tree:
         names = tree.tree.get("chanlocs") if isinstance(tree.tree, dict) else None
-    return own.montage_of(channel_names(names, path))
+    return channel_names(names, path)
 
 
 def _sounds(source, audio):

@@ -5,7 +5,8 @@ https://purl.stanford.edu/sd922db3535, CC BY.
 
 Files: ``songNN_{a,b}_Imputed.mat`` with ``dataNN_a`` (125, time, 12), ``subsNN_a`` and ``fs``. ``a`` and ``b`` are two
 hearings (``repeat`` 1 and 2, kept as ``session`` too). Numbers 21–24 are the original songs; 25–28 reversed, 29–32
-phase-scrambled and 33–36 measure-shuffled, whose base song is ``(NN - 21) mod 4``. Values are taken as µV.
+phase-scrambled and 33–36 measure-shuffled, of song ``(NN - 21) mod 4``: its number is the stimulus' ``piece``, so that no
+split calls a song unseen of which another version is in training. Values are taken as µV.
 
 The sound is not distributed: name yours ``song21.wav`` …; each scrambled version needs its own file. One public reader
 trims the four songs at 44.1 kHz to samples 23814, 43394, 3528 and 15579 as their beginning: an ``offsets`` table with
@@ -35,12 +36,12 @@ def song(number):
     Examples
     --------
     >>> song(26).title, song(26).columns
-    ('Daaru Desi (reversed)', {'version': 'rev', 'base': 'song22'})
+    ('Daaru Desi (reversed)', {'version': 'rev', 'piece': 'song22'})
     """
     version, base = list(VERSIONS)[(number - 21) // 4], (number - 21) % 4
     title = TITLES[base] if version == "orig" else f"{TITLES[base]} ({VERSIONS[version]})"
     names = (f"song{number}", str(number), title)
-    return _nmed.Song(f"song{number}", title, names, {"version": version, "base": f"song{21 + base}"})
+    return _nmed.Song(f"song{number}", title, names, {"version": version, "piece": f"song{21 + base}"})
 
 
 SONGS = {number: song(number) for number in range(21, 37)}

@@ -4,22 +4,28 @@ Source: Stober, Sternin, Owen, Grahn (2015), "Towards music imagery information 
 dataset of EEG recordings from music perception and imagination", ISMIR; https://github.com/sstober/openmiir, PDDL.
 
 ``PXX-raw.fif``: 64 channels at 512 Hz, uncleaned, in volts. The channel ``STI 014`` holds an event for each trial,
-``stimulus × 10 + condition``; where the next event is 1000, the sound began there, and that moment is taken. Other codes
-of four digits (noise, feedback) are passed over.
+``stimulus × 10 + condition``; where the next event of a condition with sound (1 and 2) is 1000, the sound began there, and
+that moment is taken. Other codes of four digits (noise, feedback) are passed over.
 
 =  ======================  =========  ===========================================================
 n  task                    condition  kept
 =  ======================  =========  ===========================================================
 1  perception              listening  the whole sound, with its cue clicks
 2  imagery with cue        imagery    from the end of the clicks on, for the clicks were heard
-3  imagery without cue     imagery    from the event on, which is the second after the clicks
+3  imagery without cue     imagery    from the event on, where the imagined music begins
 4  imagery with feedback   imagery    the same
 =  ======================  =========  ===========================================================
 
-The sounds are **not distributed** (ask the authors); they are named like ``S01_Chim Chim Cheree_lyrics.wav``, and the
-clicks alone ``S01_…_cue.wav``, whose length is that of the cue; without that file give the cue's seconds by ``offsets``
-(for conditions 2 to 4). There are two versions, told by the folder's name: ``full.v1``, ``cues.v1`` (P01 to P08) and
-``full.v2``, ``cues.v2`` (from P09 on); sounds in other folders stand for both.
+A sound begins with cue clicks, and **the music begins before the last click has died away**: the clicks alone
+(``S01_…_cue.wav``) last 1.8913 s where the music of stimulus 1 begins at second 1.632. So there are two numbers. Where the
+music begins (`MUSIC_AT`, or ``offsets``) is the second of the sound to which the EEG of conditions 3 and 4 belongs; the
+length of the clicks' file is the point from which the EEG of condition 2 is kept, and only that condition needs the file.
+
+The sounds are in the authors' repository, under ``audio/``, for use within the copyright law of your country. They are
+named like ``S01_Chim Chim Cheree_lyrics.wav``, and there are two versions, told by the folder's name: ``full.v1``,
+``cues.v1`` (P01 to P08) and ``full.v2``, ``cues.v2`` (from P09 on). Five sounds differ between them; the other seven are
+the same file (``full.v1`` links to it), hence **one stimulus**: ``stim21``, beside ``stim01_v1`` and ``stim01_v2``. Sounds
+in other folders stand for both versions. With lyrics or without, in v1 or v2, a song is the same ``piece``.
 
 Recordings are called ``P01_stim21_c3_r2``; ``repeat`` counts a stimulus' trials of "listening" or "imagery" in time.
 """
@@ -51,13 +57,20 @@ TITLES = {
     24: "Eine kleine Nachtmusik",
 }  # fmt: skip
 TASKS = {1: "perception", 2: "imagery with cue", 3: "imagery without cue", 4: "imagery with feedback"}
+WITH_SOUND = (1, 2)  # conditions: in the others nothing is played, and an event 1000 behind them is not theirs
 STIM_CHANNEL = "STI 014"
+MUSIC_AT = {  # second of the sound at which the music begins: of v1 and v2, or of the one file that both share
+    1: (1.65, 1.632), 2: (1.867, 1.831), 3: (2.317,), 4: (2.988,), 11: (1.669, 1.653), 12: (1.9, 1.869), 13: (2.364,),
+    14: (2.975,), 21: (1.995,), 22: (2.046, 2.182), 23: (2.307,), 24: (3.365,),
+}  # fmt: skip
+# Source: "# offset of cue", the first line of meta/beats.v1/1_beats.txt … and meta/beats.v2/… in the authors' repository.
+VERSIONS = ("v1", "v2")
 AUDIO_ONSET, SPECIAL = 1000, 1000  # the sound began; codes from here on are no trials
 LAST_OF_V1 = 8  # participant
 MIN_SECONDS = 1.0
 SOUND_ADVICE = (
-    "the sounds are not distributed with the data set: ask its authors, keep the folders full.v1, full.v2, cues.v1 and "
-    "cues.v2, and pass the folder above them as --audio"
+    f"the sounds are in {WHERE}, folder audio (full.v1 holds five, the others are those of full.v2; clicks alone in cues.v1 "
+    "and cues.v2): keep the folders' names and pass the folder above them as --audio"
 )
 
 
@@ -74,8 +87,8 @@ def ingest(source, store_path, *, audio=None, unit="V", offsets=None, overwrite=
     unit : {"V", "uV", "mV", "nV"}
         MNE gives volts; name another unit when a file states its unit wrongly.
     offsets : str, Path or dict, optional
-        CSV ``stimulus,offset`` (stim01 … stim24): seconds of cue clicks at the beginning of a sound, instead of the
-        length of its cue file.
+        CSV ``stimulus,offset`` (stim01 … stim24): second of the sound at which the music begins, instead of
+        `MUSIC_AT`.
     overwrite : bool
 
     Returns
@@ -99,8 +112,8 @@ def ingest(source, store_path, *, audio=None, unit="V", offsets=None, overwrite=
     for path, match in files:
         jobs.append(partial(_ingest_file, path, int(match[1]), placed, settings))
     return _common.run(
-        store_path, jobs, module=modules[__name__], montage=_montage([path for path, _ in files]), identity=identity,
-        overwrite=overwrite,
+        store_path, jobs, module=modules[__name__], identity=identity, overwrite=overwrite,
+        montage=own.montage_of_files([path for path, _ in files], lambda path: own.open_raw(path)[1]),
     )  # fmt: skip
 
 
@@ -132,9 +145,9 @@ def trials(events, *, n_times):
 
     Examples
     --------
-    >>> found, _ = trials([[100, 213], [150, 1000], [900, 14]], n_times=2000)
+    >>> found, _ = trials([[100, 211], [150, 1000], [900, 14]], n_times=2000)
     >>> [(one.stimulus, one.condition, one.onset, one.end) for one in found]
-    [(21, 3, 150, 900), (1, 4, 900, 2000)]
+    [(21, 1, 150, 900), (1, 4, 900, 2000)]
     """
     found, unknown = [], []
     events = [(int(at), int(code)) for at, code in events]
@@ -147,7 +160,7 @@ def trials(events, *, n_times):
             unknown.append(code)
             continue
         onset = at
-        if index + 1 < len(events) and events[index + 1][1] == AUDIO_ONSET:
+        if condition in WITH_SOUND and index + 1 < len(events) and events[index + 1][1] == AUDIO_ONSET:
             onset = events[index + 1][0]
         found.append(Trial(stimulus, condition, onset, min(start for start in starts if start > at)))
     return found, unknown
@@ -188,7 +201,7 @@ def _ingest_file(path, number, placed, settings, writer, notes):
 def _add(raw, names, trial, sound, writer, notes, *, path, name, subject, condition, repeat, settings):
     where = f"{path}, {name}"
     sfreq = float(raw.info["sfreq"])
-    start = 0.0 if trial.condition == 1 else sound.cue(where)
+    start = sound.begins(trial.condition, where)
     first = trial.onset + (round(start * sfreq) if trial.condition == 2 else 0)
     last = min(trial.end, first + int((sound.seconds - start) * sfreq + 1e-6))
     if last - first < MIN_SECONDS * sfreq:
@@ -214,30 +227,35 @@ def _add(raw, names, trial, sound, writer, notes, *, path, name, subject, condit
 
 @dataclass(frozen=True)
 class _Sound:
-    """The sound of a stimulus in one version, with its cue's length where that is known."""
+    """The sound of a stimulus in one version: where its music begins, and how long its clicks alone are, if that is known."""
 
     stimulus: str
     title: str
     path: Path
     seconds: float
-    cue_seconds: float | None
+    music_at: float
+    clicks: float | None
     stamp: str
 
-    def cue(self, where):
-        """Seconds of the cue clicks."""
-        if self.cue_seconds is None:
+    def begins(self, condition, where):
+        """The second of the sound to which the first sample that is kept of a trial belongs."""
+        if condition == 1:
+            return 0.0
+        if condition != 2:
+            return self.music_at
+        if self.clicks is None:
             raise DataError(
                 f"{where}: expected the cue clicks as a sound file {self.path.stem}_cue.wav, found none, so it is unknown "
-                "at which second of the sound the imagined music begins; add the file, or give the seconds by --offsets"
+                f"until when they were heard in this trial; {SOUND_ADVICE}"
             )
-        return self.cue_seconds
+        return max(self.clicks, self.music_at)
 
     def add(self, writer):
         """Add the sound unless it is there already."""
         if not writer.has_stimulus(self.stimulus, stamp=self.stamp):
             writer.add_stimulus(
                 self.stimulus, _audio.read(self.path), sr=_audio.SR, title=self.title, stamp=self.stamp,
-                audio_file=self.path.name, cue=-1.0 if self.cue_seconds is None else self.cue_seconds,
+                audio_file=self.path.name, music_at=self.music_at, piece=self.title.removesuffix(" (lyrics)"),
             )  # fmt: skip
 
 
@@ -246,34 +264,53 @@ def _place(number, version, placed, settings, notes):
     if (number, version) not in placed:
         placed[number, version] = None
         with notes.keep_going():
-            placed[number, version] = _find(number, version, settings)
+            placed[number, version] = _find(number, version, settings, notes)
     return placed[number, version]
 
 
-def _find(number, version, settings):
+def _find(number, version, settings, notes):
     pattern = rf"S?0*{number}(?P<rest>[ _-].*)?"
     files = [(file, match["rest"] or "") for file, match in settings.library.matching(pattern)]
-    sounds = _of_version([file for file, rest in files if not rest.lower().endswith("cue")], version)
-    cues = _of_version([file for file, rest in files if rest.lower().endswith("cue")], version)
+    shared = len(MUSIC_AT[number]) == 1
+    versions = ("v2", "v1", "") if shared else (version, "")  # of a sound that differs, never the other version's
+    sounds = _of_versions([file for file, rest in files if not rest.lower().endswith("cue")], versions)
+    cues = _of_versions([file for file, rest in files if rest.lower().endswith("cue")], versions)
     if not sounds:
         settings.library.find((f"S{number:02d}_{TITLES[number]} ({version})",), advice=SOUND_ADVICE)
     path, stimulus = sounds[0], f"stim{number:02d}"
-    cue = settings.offsets.get(stimulus)
     seconds = _audio.duration(path)
-    if cue is None and cues:
-        cue = _audio.duration(cues[0])
-    if cue is not None and not cue < seconds:
-        raise DataError(f"{path}: the cue has {cue:g} s and the sound {seconds:g} s; expected a shorter cue")
-    if _version(path):
+    music_at = settings.offsets.get(stimulus)
+    if music_at is None:
+        music_at = _music_at(number, path, notes)
+    clicks = _audio.duration(cues[0]) if cues else None
+    for what, value in (("music begins at", music_at), ("clicks alone last", clicks or 0.0)):
+        if not value < seconds:
+            raise DataError(
+                f"{path}: the {what} {value:g} s and the sound has {seconds:g} s; expected a longer sound: use the "
+                "authors' files, or say with --offsets where the music begins"
+            )
+    if _version(path) and not shared:
         stimulus = f"{stimulus}_{version}"
-    return _Sound(stimulus, TITLES[number], path, seconds, cue, f"{_common.stamp(path)}|{cue!r}")
+    return _Sound(stimulus, TITLES[number], path, seconds, music_at, clicks, f"{_common.stamp(path)}|{music_at!r}")
 
 
-def _of_version(files, version):
-    """Files in a folder of this version first, then those whose folder names none; never another version's."""
+def _music_at(number, path, notes):
+    """The authors' number for a sound; in a folder without version it is taken as the second version, with a note."""
+    known, version = MUSIC_AT[number], _version(path)
+    if len(known) > 1 and version not in VERSIONS:
+        notes.warn(
+            f"{path}: the folder names no version, so the music is taken to begin at second {known[1]:g}, as in v2 (in v1 it "
+            f"is {known[0]:g}); call the folder full.v1 or full.v2, or give the second by --offsets"
+        )
+        return known[1]
+    return known[VERSIONS.index(version)] if len(known) > 1 else known[0]
+
+
+def _of_versions(files, versions):
+    """Files in folders of these versions, the first of them first."""
     return sorted(
-        (file for file in files if _version(file) in ("", version)),
-        key=lambda file: (_version(file) != version, str(file)),
+        (file for file in files if _version(file) in versions),
+        key=lambda file: (versions.index(_version(file)), str(file)),
     )
 
 
@@ -298,17 +335,3 @@ def _events(raw, path):
         text = " ".join(str(error).split())[:200]
         raise DataError(f"{path}: the events in {STIM_CHANNEL} cannot be read: {text}; copy the file again") from error
     return np.stack([events[:, 0] - raw.first_samp, events[:, 2]], axis=1)
-
-
-def _montage(paths):
-    """The smallest standard montage that holds the channels of the first file that can be read, or None."""
-    import warnings
-
-    for path in paths:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # they are reported when the file is read
-                return own.montage_of(own.open_raw(path)[1])
-        except DataError:
-            continue  # so is this
-    return None

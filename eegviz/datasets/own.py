@@ -8,8 +8,10 @@ The table is a CSV file, paths relative to it, one row a recording::
 
 ``start`` is the second of the sound at which the EEG file begins: 0 when both begin together, -2.5 when the sound began
 2.5 s into the EEG (those 2.5 s are cut off), 30 when the EEG begins in the middle of the sound. EEG beyond the end of
-the sound is cut off too. ``condition``, ``repeat`` and ``session`` may be left out; any further column is kept. A row
-without a sound gives a recording without a stimulus. The stimulus' id is the name of the sound file.
+the sound is cut off too. ``condition``, ``repeat`` and ``session`` may be left out; any further column is kept. The column
+``piece`` names the music of which a sound is a version (another take, an arrangement): no split calls one version unseen
+while another is in training. A row without a sound gives a recording without a stimulus. The stimulus' id is the name of
+the sound file.
 
 Only EEG channels are kept; recordings may differ in rate and channels. The store gets the smallest standard montage
 whose names hold all channels of all recordings, or none.
@@ -145,6 +147,26 @@ def montage_of(ch_names):
     return None
 
 
+def montage_of_files(paths, read_names):
+    """Return the smallest standard montage that holds the channels of the first file that can be read, or None.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    read_names : callable
+        From a path to its channel names; a file for which it raises DataError is passed over, because whoever reads the
+        file reports that.
+    """
+    for path in paths:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # they are reported when the file is read
+                return montage_of(read_names(path))
+        except DataError:
+            continue  # so is this
+    return None
+
+
 class _Module:
     """What :func:`eegviz.datasets._common.run` asks of a data set, with the user's own title."""
 
@@ -162,6 +184,7 @@ class _Plan:
         self.eeg = folder / row["eeg"]
         self.sound = sounds / row["audio"] if row["audio"] else None
         self.stimulus = self.sound.stem if self.sound else ""
+        self.piece = row.get("piece", "")
 
     def number(self, column, convert):
         text = self.row.get(column) or OPTIONAL.get(column, "0")
@@ -176,7 +199,7 @@ class _Plan:
 
 
 def _refuse_doubles(plans):
-    seen, sounds = {}, {}
+    seen, sounds, pieces = {}, {}, {}
     for plan in plans:
         if plan.recording in seen:
             raise DataError(
@@ -188,6 +211,11 @@ def _refuse_doubles(plans):
             if first.resolve() != plan.sound.resolve():
                 raise DataError(
                     f"{plan.where}: {plan.sound} and {first} would both be the stimulus {plan.stimulus!r}; rename one"
+                )
+            if pieces.setdefault(plan.stimulus, plan.piece) != plan.piece:
+                raise DataError(
+                    f"{plan.where}: the sound {plan.stimulus!r} is of the piece {plan.piece!r} here and of "
+                    f"{pieces[plan.stimulus]!r} before; expected one piece a sound"
                 )
 
 
@@ -230,19 +258,21 @@ def _add_row(plan, factor, unit, writer, notes):
     found_bads = _common.check_channels(eeg, ch_names=names, sfreq=sfreq, where=where, unit=unit)
     if found_bads:
         notes.warn(_common.note_bads(found_bads, where))
-    if plan.sound is not None and not writer.has_stimulus(plan.stimulus, stamp=_common.stamp(plan.sound)):
+    sound_stamp = f"{_common.stamp(plan.sound)}|{plan.piece}" if plan.sound is not None else ""
+    if plan.sound is not None and not writer.has_stimulus(plan.stimulus, stamp=sound_stamp):
         y = _audio.read(plan.sound)
         writer.add_stimulus(
             plan.stimulus,
             y,
             sr=_audio.SR,
             title=plan.stimulus,
-            stamp=_common.stamp(plan.sound),
+            stamp=sound_stamp,
             audio_file=plan.sound.name,
+            **({"piece": plan.piece} if plan.piece else {}),
         )
     if labels:
         writer.add_events(plan.recording, onsets, labels, durations_s=durations)
-    extra = {key: value for key, value in plan.row.items() if key not in (*REQUIRED, *OPTIONAL)}
+    extra = {key: value for key, value in plan.row.items() if key not in (*REQUIRED, *OPTIONAL, "piece")}
     writer.add_recording(
         plan.recording,
         eeg,

@@ -46,13 +46,16 @@ def listeners_grid(
     rows = []
     for song in songs:
         of_song = test[test["stimulus"] == song].drop_duplicates("subject").head(n_listeners)
+        held = [_seconds(test.loc[test["recording"] == r, "second"], windows.duration) for r in of_song["recording"]]
+        start, n = stretch(sorted(set.intersection(*held)), duration)
+        options["start"] = start if n == duration else None  # else each from where its own test seconds are
         drawn = [made(run, r, ref_db=(ref_db or {}).get(song), **options) for r in of_song["recording"]]
         original, true = _original(run, store, windows, drawn[0], duration, sr)
         clips = [_drawn(run, one, true, who, duration) for one, who in zip(drawn, of_song["subject"], strict=True)]
-        rows.append((_title(store, song), (original, *clips, *[None] * (n_listeners - len(drawn)))))
+        rows.append((title_of(store, song), (original, *clips, *[None] * (n_listeners - len(drawn)))))
     columns = ("Original", *(f"Listener {i + 1}" for i in range(n_listeners)))
     return Grid(
-        columns, tuple(rows), f"{_simulated(store)}{duration} s of test seconds, split {split.spec}: {split.label}"
+        columns, tuple(rows), f"{simulated(store)}{duration} s of test seconds, split {split.spec}: {split.label}"
     )
 
 
@@ -78,33 +81,104 @@ def conditions_grid(found, store, *, songs=None, duration=10, overlap=0.5, sr=16
     Raises
     ------
     ParameterError
-        No song and listener is in the test side of all runs.
+        No second of a song is in the test side of all runs, for any listener.
     """
-    windows = {name: run.windows(store) for name, run in found.items()}
-    splits = {name: run.split(windows[name]) for name, run in found.items()}
-    tests = {name: windows[name].table.iloc[splits[name].test] for name in found}
-    shared = set.intersection(*(set(zip(t["stimulus"], t["subject"], strict=True)) for t in tests.values()))
-    if not shared:
-        raise ParameterError("no listener and song is in the test side of all runs; give runs of one store and split.")
-    rows = []
-    for song in sorted({song for song, _ in shared}) if songs is None else songs:
-        who = min(subject for own, subject in shared if own == song)
-        clips, start = [], None
-        for name, run in found.items():
-            mine = tests[name][(tests[name]["stimulus"] == song) & (tests[name]["subject"] == who)]
+    beside, rows = _Beside(found, store), []
+    for song in beside.songs if songs is None else songs:
+        recordings, seconds = beside.held(song)
+        start, n = stretch(seconds, duration)
+        if n:
+            clips = beside.clips(recordings, start=start, duration=n, overlap=overlap, sr=sr)
+            rows.append((title_of(store, song) + (f", {n} s" if n < duration else ""), clips))
+    caption = (
+        f"{simulated(store)}up to {duration} s of test seconds, windows overlapping by {overlap:.0%}; {beside.specs}"
+    )
+    return Grid(("Original", *found), _some(rows), caption)
+
+
+def segments_grid(found, store, *, songs=None, n_songs=3, n_segments=3, duration=5, sr=None):
+    """A grid as on the demo page of latent diffusion: rows of segments of each song, the original, and a column a run.
+
+    Parameters
+    ----------
+    found : dict of str to Run
+        Runs by the name of their column, such as ``{"listener-independent": …, "listener-dependent": …}``.
+    store : Store
+    songs : sequence of str, optional
+        Stimuli; default the first `n_songs` of those in the test side of all runs.
+    n_songs, n_segments : int
+        At most so many; the segments of a song do not overlap and lie evenly over the seconds that all runs hold out.
+    duration : int
+        Seconds of each clip; the demo page's have 5.12 s.
+    sr : int, optional
+        See `eegviz.reconstruction.reconstruct`.
+
+    Returns
+    -------
+    Grid
+
+    Raises
+    ------
+    ParameterError
+        No segment is in the test side of all runs, for any listener.
+    """
+    beside, rows = _Beside(found, store), []
+    for song in beside.songs[:n_songs] if songs is None else songs:
+        recordings, seconds = beside.held(song)
+        starts = _segments(seconds, duration)
+        chosen = np.unique(np.linspace(0, len(starts) - 1, min(n_segments, len(starts))).round().astype(int))
+        for start in (starts[i] for i in chosen):
+            clips = beside.clips(recordings, start=start, duration=duration, overlap=0.0, sr=sr)
+            rows.append((f"{title_of(store, song)}, from second {start}", clips))
+    caption = f"{simulated(store)}{duration} s of test seconds; {beside.specs}"
+    return Grid(("Original", *found), _some(rows), caption)
+
+
+class _Beside:
+    """Runs of one store that stand beside each other, and the test seconds that they share."""
+
+    def __init__(self, found, store):
+        self.found, self.store = found, store
+        self.windows = {name: run.windows(store) for name, run in found.items()}
+        self.splits = {name: run.split(self.windows[name]) for name, run in found.items()}
+        self.tests = {name: self.windows[name].table.iloc[self.splits[name].test] for name in found}
+        pairs = (set(zip(test["stimulus"], test["subject"], strict=True)) for test in self.tests.values())
+        self._shared = set.intersection(*pairs)
+
+    @property
+    def songs(self):
+        """Those that one listener's test windows hold in all runs."""
+        return sorted({song for song, _ in self._shared})
+
+    @property
+    def specs(self):
+        return ", ".join(f"{name}: split {split.spec}" for name, split in self.splits.items())
+
+    def held(self, song):
+        """The first listener whom all runs hold out: a recording of each run, and the seconds that all of them hold."""
+        who, recordings, seconds = min((own[1] for own in self._shared if own[0] == song), default=None), {}, []
+        for name, test in self.tests.items():
+            mine = test[(test["stimulus"] == song) & (test["subject"] == who)]
+            recordings[name] = mine["recording"].min()
+            seconds.append(
+                _seconds(mine.loc[mine["recording"] == recordings[name], "second"], self.windows[name].duration)
+            )
+        return recordings, sorted(set.intersection(*seconds))
+
+    def clips(self, recordings, *, start, duration, overlap, sr):
+        """The original and what each run draws of it."""
+        clips = []
+        for name, run in self.found.items():
             one = reconstruction.reconstruct(
-                run, mine["recording"].iloc[0], start=start, duration=duration, overlap=overlap, sr=sr,
-                windows=windows[name], split=splits[name], store=store,
+                run, recordings[name], start=start, duration=duration, overlap=overlap, sr=sr,
+                windows=self.windows[name], split=self.splits[name], store=self.store,
             )  # fmt: skip
-            start = one.start
             if not clips:
-                original, true = _original(run, store, windows[name], one, duration, sr)
+                original, true = _original(run, self.store, self.windows[name], one, duration, sr)
                 clips.append(original)
+            who = self.store.row(recordings[name])["subject"]
             clips.append(_drawn(run, one, true, who, duration))
-        rows.append((_title(store, song), tuple(clips)))
-    specs = ", ".join(dict.fromkeys(f"{name}: split {split.spec}" for name, split in splits.items()))
-    caption = f"{_simulated(store)}{duration} s of test seconds, windows overlapping by {overlap:.0%}; {specs}"
-    return Grid(("Original", *found), tuple(rows), caption)
+        return tuple(clips)
 
 
 def picture_clip(title, picture, windows, *, note="", seed=0):
@@ -119,26 +193,72 @@ def picture_clip(title, picture, windows, *, note="", seed=0):
     return clip(title, sound, features.SR, picture, note=note, clim=(0, max(float(picture.max()), 1e-3)))
 
 
+def _seconds(begins, length):
+    """All seconds of windows of some length."""
+    return set(np.add.outer(np.asarray(begins, int), np.arange(length)).ravel().tolist())
+
+
+def stretch(seconds, wanted):
+    """First second and number of the seconds in a row among sorted `seconds`: `wanted`, or else the most there are.
+
+    >>> stretch([2, 3, 4, 5, 6, 7], 5), stretch([0, 6, 7, 8], 5), stretch([], 5)
+    ((2, 5), (6, 3), (0, 0))
+    """
+    best, run = (0, 0), 0
+    for i, second in enumerate(seconds):
+        run = run + 1 if i and second == seconds[i - 1] + 1 else 1
+        if run > best[1]:
+            best = second - run + 1, run
+        if run == wanted:
+            break
+    return best
+
+
+def _segments(seconds, length):
+    """Where segments of some length begin that lie in sorted `seconds`, one after another.
+
+    >>> _segments([0, 1, 2, 3, 4, 9, 10], 2)
+    [0, 2, 9]
+    """
+    starts, left = [], set(seconds)
+    for second in seconds:
+        own = set(range(second, second + length))
+        if own <= left:
+            starts.append(second)
+            left -= own
+    return starts
+
+
+def _some(rows):
+    if not rows:
+        raise ParameterError(
+            "no seconds that a listener heard are in the test side of all runs; give runs of one store, and shorter clips."
+        )
+    return tuple(rows)
+
+
 def _original(run, store, windows, drawn, duration, sr):
     """The clip of the true sound of the seconds of a reconstruction, and the sound itself."""
     song, start = drawn.stimulus, drawn.start
     true, rate = reconstruction.original(run, song, start=start, duration=duration, opened=store, sr=sr)
-    pictures = windows.picture(song, np.arange(start, start + duration))
+    pictures = windows.picture(song, np.arange(start, start + duration), duration=1)
     return clip(f"{song}, original", true, rate, pictures, note=f"from second {start}"), true
 
 
 def _drawn(run, drawn, true, who, duration):
-    note = f"listener {who}, {_score(run, drawn, duration)}"
+    note = f"listener {who}, from second {drawn.start}, {_score(run, drawn, duration)}"
     name = f"{drawn.stimulus}, reconstruction from {who}"
     return clip(name, drawn.sound, drawn.sr, drawn.pictures, reference=true, note=note)
 
 
-def _title(store, song):
+def title_of(store, song):
+    """Name and title of a stimulus."""
     titles = store.stimuli.set_index("stimulus")["title"]
     return f"{song} {titles.get(song, '')}".strip()
 
 
-def _simulated(store):
+def simulated(store):
+    """What a caption begins with."""
     return "SIMULATED EEG; " if store.manifest["simulated"] else ""
 
 

@@ -8,7 +8,9 @@ A model module has a pydantic ``Config`` (every knob with its published value or
 ``build(config, in_shape, out_shape) -> torch.nn.Module``. The module that it builds has ``forward`` and either
 ``fit_input`` (or ``fit_view(view, classes)``), ``fit_output`` (statistics of training windows) and ``loss``, or a
 closed-form ``solve(view, seed=…)``; what else the training loop asks a module is in `eegviz.fitting.fit`. A module with
-``GROUPS``, columns of the table of windows, gets ``build(…, groups)``, how many values each has.
+``GROUPS``, columns of the table of windows, gets ``build(…, groups)``, how many values each has. One with
+``beside(config, windows, store)`` may return a function of window numbers with a ``dim``, such as the vectors of a music encoder
+``(n, dim)``: training hands them over after the song, ``view.beside`` has them for the fits, and ``build`` gets ``(dim,)`` last.
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ _MODULES = {
     "encoder-decoder": "eegviz.models.encoder_decoder",
     "transformer": "eegviz.models.transformer",
     "gan": "eegviz.models.gan",
+    "alignment": "eegviz.models.alignment",
+    "diffusion": "eegviz.models.diffusion",
+    "tokens": "eegviz.models.tokens",
     "classifier": "eegviz.models.classifier",
 }
 MODELS = tuple(_MODULES)
@@ -54,7 +59,7 @@ def default_audio(name):
     return getattr(module(name), "AUDIO", AUDIO)
 
 
-def config(name, preset=None, **settings):
+def config(name, preset=None, /, **settings):
     """The validated settings of a model: a preset, changed by `settings`."""
     model = module(name)
     preset = preset or model.DEFAULT_PRESET

@@ -4,7 +4,8 @@ From the page's figure: Euclidean alignment → CSP → generator → mel, with 
 ``L_adv(D; G)``. No paper text or code is public, so the layers follow its likely ancestor NeuroTalk: the generator is a
 convolution, a bidirectional GRU, upsampling and multi-receptive-field residual blocks; the discriminator is three
 downsampling convolutions and a bidirectional GRU with a head for real or generated and one for the song. NeuroTalk's are
-also the loss weights, AdamW, 8 patterns a class, an embedding of about 16 steps, kernels and dilations; other sizes,
+also the loss weights, AdamW, 8 patterns a class, an embedding of about 16 steps (at 125 Hz; it has a step
+every `stride` samples), kernels and dilations; other sizes,
 the least-squares form of the adversarial loss and the squared reconstruction error are our choice. Spectrograms are by
 default in NeuroTalk's layout too (``mel-80-db``: 87 frames of 80 bins a second), on the decibel scale of every other
 model. Scores of pictures in different layouts are not comparable: for one table with the other models, and for their
@@ -13,7 +14,8 @@ song classifier, train with ``audio="mel-db"`` (``--audio mel-db``).
 ``adversarial=False`` trains the generator alone, the ablation that shows what the discriminator adds. What the two sides
 make of each other is in the run's history: ``reconstruction``, ``adversarial``, ``song``, the discriminator's mean answers
 ``real`` (wants 1) and ``generated`` (wants 0), and ``spread``, the variation between generated pictures as a share of
-that between true ones; below `COLLAPSE` the generator answers everything alike, and the run's provenance says so.
+that between true ones, with the dropout of training. Whether the trained generator answers everything alike
+(`eegviz.scorecard.collapse`) is said by the evaluation of its predictions.
 
 The page: "Reconstruction of perceived and imagined music from non-invasive EEG with generative adversarial networks";
 NeuroTalk: Lee et al. 2023, https://doi.org/10.48550/arXiv.2301.07173; notebook 08.
@@ -38,7 +40,6 @@ EEG = "raw"
 AUDIO = "mel-80-db"  # NeuroTalk's layout, see eegviz.features.LAYOUTS; inferred, the page publishes none
 TASK = "regression"
 GROUPS = ("stimulus", "subject")  # the columns whose numbers of values the network is built for
-COLLAPSE = 0.02  # spread below which the generator is called collapsed (our choice)
 MEMORY = 0.9  # of the running mean of the spread, in steps
 SLOPE = 0.1  # of the leaky ReLU
 POWER_FLOOR = 1e-3  # of a pattern's training variance, before the logarithm
@@ -181,9 +182,8 @@ class GAN(nn.Module):
         self.logged |= {name: value.detach() for name, value in values.items()}
 
     def facts(self):
-        """What the provenance of a run says about the balance: the spread, and whether that is a collapse."""
-        spread = float(self.spread)
-        return {"spread": spread, "collapsed": spread < COLLAPSE}
+        """What the provenance of a run says about the balance: the spread at the end of training."""
+        return {"spread": float(self.spread)}
 
 
 class Generator(nn.Module):

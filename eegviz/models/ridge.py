@@ -13,6 +13,8 @@ Haufe et al. 2014, https://doi.org/10.1016/j.neuroimage.2013.10.067. On arrays: 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import scipy.linalg
 import torch
@@ -90,9 +92,10 @@ class Ridge(nn.Module):
         self.config = config
         n_times, n_channels = in_shape
         n_frames, n_bins = out_shape
-        sfreq = n_times / (1 + config.tmax)  # to within half a sample at the end
+        times = frame_times(n_frames)
+        sfreq = n_times / (max(1, math.ceil(times[-1])) + config.tmax)  # to within half a sample at the end
         lags = np.arange(0, config.tmax + 1e-9, config.step)
-        at = sfreq * (frame_times(n_frames)[:, None] + lags)  # (n_frames, n_lags) samples
+        at = sfreq * (times[:, None] + lags)  # (n_frames, n_lags) samples
         before = np.clip(np.floor(at), 0, n_times - 1)
         width = min(config.width, n_channels)
         for name, values in (

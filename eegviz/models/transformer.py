@@ -335,13 +335,10 @@ def frame_errors(net, blocks) -> pd.DataFrame:
     net.eval()
     n, sums = 0, {"forced": 0.0, "free": 0.0}
     with torch.inference_mode():
-        for x, y in blocks:
-            x, y = (torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in (x, y))
+        for x, y in _tensors(blocks):
             for name, output in (("forced", net.forced(x, y)), ("free", net(x))):
                 sums[name] = sums[name] + ((output - y).double() ** 2).mean(2).sum(0).numpy()
             n += len(x)
-    if not n:
-        raise ParameterError("errors per frame need one window or more, found none.")
     frames = np.arange(net.n_frames)
     return pd.DataFrame({"frame": frames, "seconds": frame_times(net.n_frames)} | {k: v / n for k, v in sums.items()})
 
@@ -360,9 +357,15 @@ def forced_pictures(net, blocks) -> np.ndarray:
     """
     net.eval()
     with torch.inference_mode():
-        return np.concatenate(
-            [net.forced(*(torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in b)).numpy() for b in blocks]
-        )
+        return np.concatenate([net.forced(x, y).numpy() for x, y in _tensors(blocks)])
+
+
+def _tensors(blocks):
+    n = 0
+    for n, block in enumerate(blocks, 1):  # noqa: B007
+        yield tuple(torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in block)
+    if not n:
+        raise ParameterError("the transformer's frames are decoded of one window or more; found none.")
 
 
 def build(config, in_shape, out_shape):

@@ -1,0 +1,501 @@
+"""Latent alignment: EEG and music in one space, learned by contrast (stage one of "Echoes of the Brain").
+
+A **frozen** music encoder gives a vector for every second of music; an EEG encoder is trained so that a second of EEG lies
+near the second of music that was heard and far from the others, by the symmetric InfoNCE loss with a learned
+temperature. After one linear layer for each modality, both go through the same projector. Sizes and losses of the paper are
+not public: all numbers here are our choice.
+
+- *EEG*: aligned channels (`eegviz.models.spatial`), a spatial filter that all listeners share, an affine layer for each
+  training listener, convolutions in time, self-attention. Nobody tells the network who listens: in training as later, a
+  window takes the layer of the listener whose covariance its own is nearest to.
+- *Music*: by default the latents of an autoencoder of spectrograms (`eegviz.models.mel_autoencoder`), which is trained on
+  the training seconds before anything else and stays as it is. The paper's is CLAP: ``encoder=clap:FOLDER``, see
+  `eegviz.music_encoders`.
+- *The same second twice*: other listeners who heard the same second, and seconds with the same picture (silence, loops), are
+  positives of each other and never negatives (`info_nce`).
+- *Picture*: an alignment has no decoder. ``net(x)`` is the mean of the training seconds' pictures, weighted by how
+  likely each is given the EEG, ``softmax(scale · z_eeg · z_music)``: the bank is all that it can draw from, and a second
+  that is not in it comes out as a mixture. That picture is scored like any model's; the embeddings themselves are
+  judged by `eegviz.embeddings`.
+
+Functions: `build`, `info_nce`, `same_pictures`. Classes: `Alignment`, `Bank`.
+
+Page: "Echoes of the Brain: Reconstructing Music from EEG via Latent Space Alignment and Guided Diffusion" (no code, no
+numbers); InfoNCE: van den Oord et al. 2018, https://doi.org/10.48550/arXiv.1807.03748; the symmetric loss and the learned
+temperature: Radford et al. 2021, https://doi.org/10.48550/arXiv.2103.00020; a layer for each listener: Défossez et al.
+2023, https://doi.org/10.1038/s42256-023-00714-5; notebook 09.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eegviz import music_encoders, sides
+from eegviz.errors import ParameterError
+from eegviz.models.attention import sinusoids
+from eegviz.models.mel_autoencoder import MelAutoencoder, unique_seconds
+from eegviz.models.spatial import SpatialFilters
+from eegviz.models.transformer import EncoderLayer
+
+EEG = "raw"
+AUDIO = "mel-db"
+TASK = "regression"
+GROUPS = ("stimulus", "subject")  # the columns whose numbers of values the network is built for
+EMBEDDINGS = True  # `eegviz.embeddings` can judge it
+MAX_SCALE = 100.0  # of the likenesses, as in CLIP
+NEVER = -1e9  # logit of what is no negative
+BLOCK = 256  # pictures at a time
+
+
+class Config(BaseModel):
+    """Settings of the alignment. Published are its parts; every number is our choice."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: int = Field(128, ge=2, description="spatial filters, channels of the convolutions, units of a token; even")
+    encoder: str = Field("mel", description="of the music: mel, clap:FOLDER_OR_ID or onnx:FILE")
+    align: bool = Field(True, description="Euclidean alignment of each listener; else one reference for all")
+    listeners: bool = Field(True, description="an affine layer for each training listener")
+    kernel: int = Field(17, ge=1, description="EEG samples of the first convolution; odd")
+    stride: int = Field(4, ge=1, description="EEG samples to a step after it; the second convolution halves once more")
+    blocks: int = Field(4, ge=0, le=24, description="of self-attention")
+    heads: int = Field(4, ge=1, description="attention heads; they divide the width")
+    feed_forward: int = Field(256, ge=1, description="units of the feed-forward layers")
+    dropout: float = Field(0.1, ge=0, lt=1, description="of filters, attention weights and layers")
+    hidden: int = Field(256, ge=1, description="units between a modality's linear layer and the shared space")
+    shared: int = Field(128, ge=2, description="dimensions of the shared space")
+    pooling: Literal["mean", "time"] = Field(
+        "time", description="of mel latents: their mean, or all in their order, which keeps when in the second"
+    )
+    latent: int = Field(32, ge=1, description="numbers of a latent of the music autoencoder")
+    autoencoder_width: int = Field(128, ge=1, description="its channels")
+    autoencoder_epochs: int = Field(100, ge=1, description="over the distinct training seconds")
+    temperature: float = Field(0.07, gt=0, description="at the start; learned")
+    hard_negatives: int = Field(0, ge=0, description="for each window: other seconds of its song, drawn from the bank")
+    band: tuple[float, float] | None = Field((0.5, 40.0), description="hertz, zero-phase filter of the recording")
+    context: float = Field(0.4, ge=0, le=2, description="seconds of EEG after the window: responses come late")
+    duration: int = Field(1, ge=1, le=10, description="seconds of a window; the paper's decoder takes 5.12")
+    lr: float = Field(5e-4, gt=0, description="AdamW's learning rate")
+    lr_decay: float = Field(0.98, gt=0, le=1, description="of the learning rate, each epoch")
+    weight_decay: float = Field(0.05, ge=0, description="AdamW's")
+    batch_size: int = Field(128, ge=2, description="windows; all others of a batch are its negatives")
+    epochs: int = Field(100, ge=1)
+    patience: int = Field(0, ge=0, description="epochs without a better validation loss; 0 = never stop")
+
+    @field_validator("encoder")
+    @classmethod
+    def _known(cls, encoder):
+        music_encoders.parse(encoder)
+        return encoder
+
+    @model_validator(mode="after")
+    def _fits(self):
+        if self.width % 2 or self.width % self.heads:
+            raise ValueError(f"the width must be even and a multiple of the {self.heads} heads; found {self.width}")
+        if not self.kernel % 2:
+            raise ValueError(f"the kernel must be odd; found {self.kernel}")
+        if self.listeners and not self.align:
+            raise ValueError("a layer for each listener needs their references, so align must be true")
+        if self.band is not None and not 0 < self.band[0] < self.band[1]:
+            raise ValueError("band must rise from above 0 hz")
+        return self
+
+
+# "echoes" is named for the page, which publishes no size: all numbers are ours. "fast" is ours too, for two cores.
+PRESETS = {
+    "echoes": {},
+    "fast": {
+        "width": 32,
+        "stride": 4,
+        "blocks": 1,
+        "heads": 2,
+        "feed_forward": 64,
+        "hidden": 64,
+        "shared": 32,
+        "latent": 16,
+        "autoencoder_width": 48,
+        "autoencoder_epochs": 60,
+        "batch_size": 64,
+        "epochs": 20,
+        "lr": 3e-3,
+        "lr_decay": 0.93,
+    },
+}
+DEFAULT_PRESET = "echoes"
+
+
+class Alignment(nn.Module):
+    """``(n, n_times, n_channels)`` raw EEG → ``(n, n_frames, n_bins)``: the likely seconds of the training, mixed.
+
+    Attributes
+    ----------
+    autoencoder : MelAutoencoder or None
+        Frozen; None with an encoder of sound outside.
+    bank : Bank
+        The distinct training seconds.
+    scale : Tensor, scalar
+        Of the likenesses: 1 / temperature, `MAX_SCALE` at most.
+    shared : int
+        Dimensions of the shared space.
+    n_tokens : int
+        Steps in time of the EEG's frames.
+    """
+
+    def __init__(self, config, in_shape, out_shape, groups, music=None):
+        super().__init__()
+        self.config = config
+        n_times, n_channels = in_shape
+        n_songs, n_listeners = groups
+        width, self.shared = config.width, config.shared
+        self.spatial = SpatialFilters(n_channels, n_songs, n_listeners, per_class=0, align=config.align)
+        self.filters = nn.Linear(n_channels, width)
+        n_layers = n_listeners + 1 if config.listeners else 0
+        self.listener_weight = nn.Parameter(torch.zeros(n_layers, width, width))  # what is added to the identity
+        self.listener_bias = nn.Parameter(torch.zeros(n_layers, width))
+        self.first = nn.Conv1d(width, width, config.kernel, stride=config.stride, padding=config.kernel // 2)
+        self.second = nn.Conv1d(width, width, 5, stride=2, padding=2)
+        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in range(2))
+        self.blocks = nn.ModuleList(EncoderLayer(config) for _ in range(config.blocks))
+        self.tokens_norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.n_tokens = math.ceil(math.ceil(n_times / config.stride) / 2)
+        self.register_buffer("positions", sinusoids(self.n_tokens, width), persistent=False)
+        self.autoencoder, n_music = None, music
+        if config.encoder == "mel":
+            self.autoencoder = MelAutoencoder(out_shape, width=config.autoencoder_width, dim=config.latent)
+            n_music = config.latent * (self.autoencoder.n_latents if config.pooling == "time" else 1)
+        self.bank = Bank(out_shape, n_music)
+        self.from_eeg = nn.Linear(self.n_tokens * width, config.hidden)
+        self.from_music = nn.Linear(n_music, config.hidden)
+        self.projector = nn.Sequential(
+            nn.LayerNorm(config.hidden), nn.GELU(), nn.Dropout(config.dropout), nn.Linear(config.hidden, config.hidden),
+            nn.GELU(), nn.Linear(config.hidden, config.shared),
+        )  # fmt: skip
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / config.temperature)))
+        self.logged = {}
+
+    @property
+    def scale(self) -> Tensor:
+        """1 / temperature."""
+        return self.log_scale.exp().clamp(max=MAX_SCALE)
+
+    # ------------------------------------------------------------------------------------------ fitted statistics
+
+    def fit_view(self, view, classes):
+        """Fit alignment, music autoencoder and bank on the training side; `classes` are all songs.
+
+        Raises
+        ------
+        ParameterError
+            No `TrainingView`; or, with an encoder outside, one that does not give its vectors.
+        """
+        view = sides.only_training(view, "alignment, music encoder and bank")
+        self.spatial.fit(view, classes)
+        once = unique_seconds(view)
+        if self.autoencoder is None:
+            if view.beside is None:
+                raise ParameterError(
+                    f"the encoder {self.config.encoder} is outside of the network, and the training view has no vectors "
+                    "of it: make it with training_view(…, beside=music_encoders.of_windows(…))."
+                )
+            music = torch.from_numpy(np.ascontiguousarray(view.beside(once), np.float32))
+        else:
+            seed = int(torch.randint(2**31, ()))  # from the run's seed
+            self.autoencoder.fit(view, epochs=self.config.autoencoder_epochs, seed=seed)
+        pictures = torch.from_numpy(np.ascontiguousarray(view.targets(once), np.float32))
+        if self.autoencoder is not None:
+            music = torch.cat([self.music_vectors(block) for block in pictures.split(BLOCK)])
+        songs = np.searchsorted(np.asarray(classes, str), view.table["stimulus"].to_numpy(str)[once])
+        self.bank.fill(pictures, music, torch.from_numpy(songs.astype(np.int64)))
+
+    def fit_output(self, mean):
+        """Nothing: the pictures come from the bank."""
+
+    # ---------------------------------------------------------------------------------------------- embeddings
+
+    def embed_eeg(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """EEG in the shared space.
+
+        Parameters
+        ----------
+        x : Tensor [shape=(n, n_times, n_channels)]
+            Raw EEG in µV.
+
+        Returns
+        -------
+        z : Tensor [shape=(n, shared)]
+            Of unit length.
+        frames : Tensor [shape=(n, n_tokens, shared)]
+            What each step in time contributes, through the same layers: before the projector, z is their mean.
+        """
+        x = self._filtered(x)  # (n, width, n_times)
+        for convolution, norm in zip((self.first, self.second), self.norms, strict=True):
+            x = self.dropout(F.gelu(norm(convolution(x))))
+        tokens = x.mT + self.positions
+        for block in self.blocks:
+            tokens = block(tokens)
+        tokens = self.tokens_norm(tokens)
+        weight = self.from_eeg.weight.unflatten(1, (self.n_tokens, -1))  # (hidden, n_tokens, width)
+        parts = self.n_tokens * torch.einsum("ntw,htw->nth", tokens, weight) + self.from_eeg.bias
+        return self._unit(self.projector(parts.mean(1))), self.projector(parts).float()
+
+    def music_vectors(self, y: Tensor) -> Tensor:
+        """What the frozen encoder says of spectrograms ``(n, n_frames, n_bins)``: ``(n, n_music)``.
+
+        Raises
+        ------
+        ParameterError
+            The encoder is outside and hears sound, no pictures.
+        """
+        if self.autoencoder is None:
+            raise ParameterError(
+                f"the encoder {self.config.encoder} hears sound, no pictures: take its vectors from "
+                "music_encoders.of_windows and give them to project_music."
+            )
+        with torch.no_grad(), torch.autocast(y.device.type, enabled=False):
+            y = y.float()
+            return self.autoencoder.frames(y).flatten(1) if self.config.pooling == "time" else self.autoencoder.embed(y)
+
+    def project_music(self, music: Tensor) -> Tensor:
+        """Vectors of the frozen encoder ``(n, n_music)`` in the shared space: ``(n, shared)``, of unit length."""
+        return self._unit(self.projector(self.from_music(self.bank.standardised(music))))
+
+    def embed_music(self, y: Tensor) -> Tensor:
+        """Spectrograms ``(n, n_frames, n_bins)`` in the shared space: ``(n, shared)``, of unit length."""
+        return self.project_music(self.music_vectors(y))
+
+    def forward(self, x: Tensor, *, embed: bool = False):
+        """The posterior mean picture ``(n, n_frames, n_bins)``; with `embed` what `embed_eeg` returns."""
+        z, frames = self.embed_eeg(x)
+        if embed:
+            return z, frames
+        with torch.autocast(x.device.type, enabled=False):
+            return self.bank.mean_picture(self.posterior(z))
+
+    def posterior(self, z: Tensor) -> Tensor:
+        """How likely each second of the bank is, given EEG embeddings ``(n, shared)``: ``(n, n_seconds)``."""
+        return (self.scale * z @ self.project_music(self.bank.music).T).softmax(1)
+
+    def _filtered(self, x):
+        """Aligned, spatially filtered, and through the layer of the listener that the window is like."""
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.float()
+            x = x - x.mean(1, keepdim=True)
+            kernels, bias = self.filters.weight @ self.spatial.filters, self.filters.bias  # (n_references, width, …)
+            if not self.config.align:
+                return kernels[-1] @ x.mT + bias[:, None]
+            who = self.spatial.nearest(x)
+            if self.config.listeners:
+                layers = torch.eye(len(bias), device=x.device) + self.listener_weight
+                kernels, bias = layers @ kernels, layers @ bias + self.listener_bias
+            else:
+                bias = bias.expand(len(kernels), -1)
+            return torch.baddbmm(bias[who][:, :, None], kernels[who], x.mT)
+
+    def _unit(self, z):
+        return F.normalize(z.float(), dim=-1)
+
+    # ------------------------------------------------------------------------------------------------ training
+
+    def contrastive(self, x: Tensor, y: Tensor, *, music=None, song=None, run=None) -> Tensor:
+        """The symmetric InfoNCE loss of windows of EEG and the spectrograms that were heard.
+
+        Parameters
+        ----------
+        x : Tensor [shape=(n, n_times, n_channels)]
+        y : Tensor [shape=(n, n_frames, n_bins)]
+            Windows with the same picture are positives of each other.
+        music : Tensor [shape=(n, n_music)], optional
+            Vectors of an encoder outside; else those of the autoencoder.
+        song : Tensor of int [shape=(n,)], optional
+            For hard negatives, which are drawn in training only.
+        run : callable, optional
+            Computes ``forward``; default the network itself.
+        """
+        z, _ = (run or self)(x, embed=True)
+        heard = self.project_music(self.music_vectors(y) if music is None else music)
+        like, same, hard = self.scale * z @ heard.T, same_pictures(y), None
+        if self.training and song is not None and self.config.hard_negatives:
+            chosen = self.bank.draw(song, self.config.hard_negatives)  # (n, hard_negatives)
+            other = (self.bank.pictures[chosen] != y[:, None]).flatten(2).any(2) & (
+                self.bank.songs[chosen] == song[:, None]
+            )
+            hard = self.scale * torch.einsum("nd,nkd->nk", z, self.project_music(self.bank.music[chosen]))
+            hard = hard.masked_fill(~other, NEVER)
+        with torch.no_grad():
+            found = same.gather(1, like.argmax(1, keepdim=True)).float().mean()
+        self.logged |= {"found": found, "temperature": 1 / self.scale.detach()}
+        return info_nce(like, same, hard=hard)
+
+    def training_loss(self, run, x: Tensor, y: Tensor, song: Tensor, music=None, *, part: str = "") -> Tensor:
+        """The contrastive loss; `run` computes ``forward``."""
+        return self.contrastive(x, y, music=music, song=song, run=run)
+
+    def validation_loss(self, run, x: Tensor, y: Tensor, song: Tensor, music=None) -> Tensor:
+        """The contrastive loss of validation windows among themselves: the bank need not hold their seconds."""
+        return self.contrastive(x, y, music=music, run=run)
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Mean squared error of posterior mean pictures; nothing is trained or chosen by it."""
+        return F.mse_loss(output, target)
+
+    def optimizers(self):
+        """AdamW over what is trained; the autoencoder is frozen."""
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return {"": torch.optim.AdamW(trained, lr=self.config.lr, weight_decay=self.config.weight_decay)}
+
+    def facts(self):
+        """What the provenance of a run says: encoder, seconds of the bank, temperature, error of the autoencoder."""
+        told = {
+            "encoder": self.config.encoder,
+            "bank_seconds": len(self.bank.songs),
+            "temperature": float(1 / self.scale.detach()),
+        }
+        return told if self.autoencoder is None else told | {"autoencoder_mse": float(self.autoencoder.error)}
+
+
+class Bank(nn.Module):
+    """The distinct training seconds: pictures, music vectors and songs; as many as the training side or a file has.
+
+    Attributes
+    ----------
+    pictures : Tensor [shape=(n_seconds, n_frames, n_bins)]
+    music : Tensor [shape=(n_seconds, n_music)]
+        What the frozen encoder says of them.
+    songs : Tensor of int [shape=(n_seconds,)]
+    mean, spread : Tensor [shape=(n_music,)]
+        Of `music`.
+    """
+
+    def __init__(self, out_shape, n_music):
+        super().__init__()
+        self.register_buffer("pictures", torch.zeros(1, *out_shape))
+        self.register_buffer("music", torch.zeros(1, n_music))
+        self.register_buffer("songs", torch.zeros(1, dtype=torch.int64))
+        self.register_buffer("mean", torch.zeros(n_music))
+        self.register_buffer("spread", torch.ones(n_music))
+
+    def fill(self, pictures, music, songs):
+        """Take the distinct seconds of the training side."""
+        self.pictures, self.music, self.songs = pictures, music, songs
+        self.mean.copy_(music.mean(0))
+        deviation = music.std(0, correction=0)
+        self.spread.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))
+
+    def standardised(self, music):
+        """Music vectors ``(…, n_music)`` of mean 0 and deviation 1 over the bank."""
+        return (music - self.mean) / self.spread
+
+    def mean_picture(self, weights):
+        """Mixtures of the pictures: ``(n, n_seconds)`` → ``(n, n_frames, n_bins)``."""
+        return (weights @ self.pictures.flatten(1)).unflatten(1, self.pictures.shape[1:])
+
+    def draw(self, songs, n):
+        """`n` random seconds of each of the `songs` ``(m,)``: rows ``(m, n)``; of any song where the bank has none."""
+        own = (self.songs == songs[:, None]).float()  # (m, n_seconds)
+        own = torch.where(own.any(1, keepdim=True), own, torch.ones_like(own))
+        return torch.multinomial(own, n, replacement=True)
+
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        for name in ("pictures", "music", "songs"):  # their number is the file's
+            if prefix + name in state_dict:
+                setattr(self, name, torch.empty_like(state_dict[prefix + name], device=self.mean.device))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def info_nce(like, same, *, hard=None) -> Tensor:
+    """The symmetric InfoNCE loss with several positives.
+
+    For a row ``i`` and each of its positives ``p``: ``-log(exp(like[i, p]) / (exp(like[i, p]) + sum over negatives n of
+    exp(like[i, n])))``, so that positives never stand against each other; the mean over positives, then over rows. The loss
+    is the mean of that over rows (each EEG among the music) and over columns (each music among the EEG).
+
+    Parameters
+    ----------
+    like : Tensor [shape=(n, n)]
+        Likenesses of EEG (rows) and music (columns), times the scale.
+    same : Tensor of bool [shape=(n, n)]
+        Which pairs are of the same second.
+    hard : Tensor [shape=(n, k)], optional
+        Likenesses of further negatives of each row.
+
+    Returns
+    -------
+    Tensor, scalar
+
+    Examples
+    --------
+    Pairs that are alike at scale s and all others orthogonal: ``log(1 + (n - 1) exp(-s))``.
+
+    >>> round(float(info_nce(2 * torch.eye(3), torch.eye(3, dtype=torch.bool))), 4) == round(math.log(1 + 2 * math.exp(-2)), 4)
+    True
+    """
+    with torch.autocast(like.device.type, enabled=False):
+        like = like.float()
+        rows = _one_way(like, same, hard)
+        return (rows + _one_way(like.T, same.T, None)) / 2
+
+
+def _one_way(like, same, more):
+    against = like.masked_fill(same, NEVER)
+    if more is not None:
+        against = torch.cat([against, more.float()], 1)
+    lost = F.softplus(against.logsumexp(1, keepdim=True) - like)  # -log(e^p / (e^p + Σ e^n)) = softplus(log Σ e^n - p)
+    counts = same.sum(1)
+    each = (lost * same).sum(1) / counts.clamp_min(1)
+    return each.sum() / (counts > 0).sum().clamp_min(1)
+
+
+def same_pictures(y) -> Tensor:
+    """Which of the pictures ``(n, n_frames, n_bins)`` are equal to the last bit: bool ``(n, n)``.
+
+    Examples
+    --------
+    >>> same_pictures(torch.tensor([0.0, 1.0, 0.0])[:, None, None]).int().tolist()
+    [[1, 0, 1], [0, 1, 0], [1, 0, 1]]
+    """
+    _, number = torch.unique(y.flatten(1), dim=0, return_inverse=True)
+    return number[:, None] == number
+
+
+def beside(config, windows, opened):
+    """What training needs of a window beside EEG and picture: None, or the vectors of an encoder of sound."""
+    return None if config.encoder == "mel" else music_encoders.of_windows(windows, opened, config.encoder)
+
+
+def build(config, in_shape, out_shape, groups, music=None):
+    """An `Alignment` for raw EEG of `in_shape`, spectrograms of `out_shape` and ``(n_songs, n_listeners)``.
+
+    Parameters
+    ----------
+    config : Config
+    in_shape, out_shape, groups : tuple
+    music : tuple, optional
+        ``(n_music,)`` of an encoder outside.
+    """
+    if (config.encoder == "mel") != (music is None):
+        raise ParameterError(
+            f"an alignment with the encoder {config.encoder} {'needs no' if music else 'needs the'} size of its vectors."
+        )
+    return Alignment(config, in_shape, out_shape, groups, None if music is None else music[0])
+
+
+def features(config):
+    """What the EEG pictures must hold: a band, EEG after the window, and the seconds of a window."""
+    found = {} if config.band is None else {"band": list(config.band)}
+    found |= {"context": config.context} if config.context else {}
+    return found | ({"duration": config.duration} if config.duration > 1 else {})
+
+
+def for_features(config, eeg):
+    """The settings as they are; spatial filters and convolutions in time need raw EEG and refuse spectra."""
+    if eeg != "raw":
+        raise ParameterError(f"alignment filters raw EEG in space and time; found eeg={eeg!r}. Use --eeg raw.")
+    return config
