@@ -1,4 +1,4 @@
-"""Ratings, entropies, and the linear predictor of ratings (public in `eegviz.emotion`)."""
+"""Ratings, and the linear predictor of ratings (public in `eegviz.emotion`)."""
 
 from __future__ import annotations
 
@@ -7,82 +7,23 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from eegviz import features
 from eegviz.errors import DataError, ParameterError
 
 RATINGS = ("valence", "arousal")
 SCALE = (1.0, 9.0)  # self-assessment manikins of DEAP
 MIDDLE = 5.0  # above it a rating is high; at it, low (our choice)
-QUADRANTS = ("V+A+", "V-A+", "V-A-", "V+A-")  # valence high or low, arousal high or low
-BANDS = {
-    "theta": (4, 8),
-    "alpha": (8, 14),
-    "beta": (14, 31),
-    "gamma": (31, 45),
-}  # Hz; DEAP's files hold 4 to 45; our choice
+QUADRANTS = ("HVHA", "LVHA", "HVLA", "LVLA")  # high or low valence, high or low arousal
 ALPHAS = tuple(10.0**k for k in range(-1, 6))  # strengths of the ridge; our choice
-_FLOOR = 1e-12  # µV², so that a silent channel has a logarithm
-
-
-def entropy(eeg, *, sfreq, bands=None):
-    """Differential entropy of each channel in each band.
-
-    Parameters
-    ----------
-    eeg : array_like, shape (n, n_channels, n_times)
-        Segments in microvolts.
-    sfreq : float
-        Hertz.
-    bands : dict of str to tuple of float, optional
-        Low edge (in) and high edge (out) in hertz; default `BANDS`, without what lies above half of `sfreq`.
-
-    Returns
-    -------
-    ndarray, shape (n, n_bands · n_channels)
-        Nats, band after band.
-
-    Raises
-    ------
-    ParameterError
-        A band that holds no frequency.
-
-    Examples
-    --------
-    The entropy of Gaussian noise that is 2 µV strong in one band is ½·ln(2πe·4):
-
-    >>> time = np.arange(512) / 128
-    >>> wave = np.sqrt(8) * np.sin(2 * np.pi * 10 * time)[None, None]
-    >>> found = entropy(wave, sfreq=128, bands={"alpha": (8, 14)})
-    >>> round(float(found[0, 0]), 3), round(float(0.5 * np.log(2 * np.pi * np.e * 4)), 3)
-    (2.112, 2.112)
-    """
-    bands = {name: band for name, band in BANDS.items() if band[1] <= sfreq / 2} if bands is None else dict(bands)
-    eeg = np.asarray(eeg)
-    density = features.periodogram(eeg, sfreq=sfreq)  # (n, n_freqs, n_channels)
-    frequency = np.fft.rfftfreq(eeg.shape[-1], 1 / sfreq)
-    parts = []
-    for name, (low, high) in bands.items():
-        inside = (frequency >= low) & (frequency < high)
-        if not inside.any():
-            raise ParameterError(
-                f"band {name} ({low:g}–{high:g} Hz) holds no frequency of {eeg.shape[-1] / sfreq:g} s at {sfreq:g} Hz: take "
-                "longer segments or another band."
-            )
-        variance = density[:, inside].sum(1, dtype=float) * (frequency[1] - frequency[0])
-        parts.append(0.5 * np.log(2 * np.pi * np.e * (variance + _FLOOR)))
-    if not parts:
-        raise ParameterError(f"no band lies below {sfreq / 2:g} Hz, half the sampling rate: name bands that do.")
-    return np.concatenate(parts, axis=1)
 
 
 def quadrants(valence, arousal, *, middle=MIDDLE):
     """Names of the quadrants of ratings: array of `QUADRANTS`, shape (n,).
 
     >>> quadrants([8, 2, 2, 8], [8, 8, 2, 2]).tolist()
-    ['V+A+', 'V-A+', 'V-A-', 'V+A-']
+    ['HVHA', 'LVHA', 'LVLA', 'HVLA']
     """
-    high = [np.where(np.asarray(one, float) > middle, "+", "-") for one in (valence, arousal)]
-    return np.char.add(np.char.add("V", high[0]), np.char.add("A", high[1]))
+    high = [np.where(np.asarray(one, float) > middle, "H", "L") for one in (valence, arousal)]
+    return np.char.add(np.char.add(high[0], "V"), np.char.add(high[1], "A"))
 
 
 def check_ratings(table, *, where="the table"):

@@ -31,6 +31,7 @@ from eegviz import features
 from eegviz.errors import DataError, ParameterError
 
 PITCHES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+FLATS = {"Db": "C#", "Eb": "D#", "Gb": "F#", "Ab": "G#", "Bb": "A#"}
 LABELS = (*(f"{one}:maj" for one in PITCHES), *(f"{one}:min" for one in PITCHES), "N")
 NONE = 24  # the number of no chord
 STEP = 1.0  # seconds of one chord; our choice
@@ -73,21 +74,22 @@ def names(labels):
 
 
 def numbers(labels):
-    """Numbers of chord names: an int array of the same shape.
+    """Numbers of chord names, with sharps or flats: an int array of the same shape.
 
     Raises
     ------
     ParameterError
         For an unknown name; the message lists the known ones.
 
-    >>> numbers(["C:maj", "A:min", "N"]).tolist()
-    [0, 21, 24]
+    >>> numbers(["C:maj", "Bb:min", "N"]).tolist()
+    [0, 22, 24]
     """
     asked = np.asarray(labels)
-    unknown = sorted(set(asked.ravel().tolist()) - set(LABELS), key=str)
+    known = {name: i for i, name in enumerate(LABELS)}
+    known |= {f"{flat}:{kind}": known[f"{sharp}:{kind}"] for flat, sharp in FLATS.items() for kind in TRIADS}
+    unknown = sorted(set(asked.ravel().tolist()) - set(known), key=str)
     if unknown:
         raise ParameterError(f"unknown chord {unknown[0]!r}; known are {', '.join(LABELS)}.")
-    known = {name: i for i, name in enumerate(LABELS)}
     return np.array([known[name] for name in asked.ravel().tolist()], int).reshape(asked.shape)
 
 

@@ -14,8 +14,9 @@ Conventions
 * A prediction scores a candidate by the mean over the steps of the likeness of its chroma to the candidate's chord: the
   cosine of chroma and template, each less its mean, or the logarithm of a probability (`eegviz.chords.log_probability`).
 * Ties count at their expectation: what is the same for all candidates gets exactly k/N. A constant prediction is *not* the
-  same for all candidates, because some chords are frequent in all music: hence the *audio side alone* beside every score,
-  which is the mean picture of the training, the frequency of its chords, or a run that hears no EEG.
+  same for all candidates: music keeps to few keys, distractors are in all twelve, and who knows nothing but which chords are
+  frequent in the training can have 100 % Hits@20 where k/N is 20 %. Hence the *audio side alone* beside every score: the mean
+  picture of the training, the frequency of its chords, or a run that hears no EEG.
 * Single chords have 25 candidates, so that Hits@20 would be 80 % by chance: k above 5 is refused there.
 * Means are over listeners; p permutes segments within recordings (`eegviz.nulls.orders`); the gain over the audio side alone
   is paired listener by listener (`eegviz.stats.paired`).
@@ -79,6 +80,7 @@ def of_run(
     step=chords.STEP,
     ks=None,
     n_distractors=DISTRACTORS,
+    transposed=True,
     scoring="cosine",
     n_permutations=scorecard.PERMUTATIONS,
     seed=0,
@@ -103,6 +105,9 @@ def of_run(
     ks : sequence of int, optional
         Default 1, 3, 5, 10, 20; of single chords 1, 3, 5, and none above.
     n_distractors : int
+    transposed : bool
+        Whether distractors come from all twelve transpositions of the training's progressions, or from these alone: of the
+        same keys, they are harder for an answer that knows which chords are frequent.
     scoring : {"cosine", "log-probability"}
     n_permutations : int
     seed : int
@@ -126,7 +131,9 @@ def of_run(
     opened = run.store() if store is None else store
     windows = run.windows(opened) if windows is None else windows
     split = run.split(windows)
-    found, known, task, left_out = _question(opened, windows, split, what, segment, step, n_distractors, scoring, seed)
+    found, known, task, left_out = _question(
+        opened, windows, split, what, segment, step, n_distractors, transposed, scoring, seed
+    )
     seconds, reader = found.seconds, _Likeness(windows, step, scoring)
     likes, notes = _answers(run, opened, windows, split, found, reader, known, task, seed)
     if blind is not None:
@@ -138,7 +145,8 @@ def of_run(
         name=run.name, spec=split.spec, label=split.label, can_separate=bool(split.can_separate),
         simulated=bool(run.provenance["simulated"]), what=what, seconds=seconds, step=float(step), n=len(task.table),
         n_left_out=task.n_left_out if what == "chords" else left_out, n_listeners=int(task.table["subject"].nunique()),
-        n_candidates=task.n_candidates, n_pool=task.n_pool, n_known=len(np.unique(known, axis=0)), scoring=scoring, seed=seed,
+        n_candidates=task.n_candidates, n_pool=task.n_pool, n_known=len(pool(known, transposed=False)),
+        transposed=bool(transposed), scoring=scoring, seed=seed,
         table=table, gains=_gains(task, values, ks, seed), values=values,
         segments=task.table.assign(true=[" ".join(chords.names(one)) for one in task.true]),
     )  # fmt: skip
@@ -152,6 +160,7 @@ def compare(
     segment=None,
     step=chords.STEP,
     n_distractors=DISTRACTORS,
+    transposed=True,
     scoring="cosine",
     seed=0,
 ) -> pd.DataFrame:
@@ -162,7 +171,7 @@ def compare(
     found : dict of str to Run
         Regression runs of the same split of the same data, by the name of their row.
     store : Store
-    ks, segment, step, n_distractors, scoring, seed
+    ks, segment, step, n_distractors, transposed, scoring, seed
         As in `of_run`.
 
     Returns
@@ -180,7 +189,9 @@ def compare(
     n_distractors, ks = _asked(first, "progressions", n_distractors, ks, scoring)
     windows = first.windows(store)
     split = first.split(windows)
-    asked, _, task, _ = _question(store, windows, split, "progressions", segment, step, n_distractors, scoring, seed)
+    asked, _, task, _ = _question(
+        store, windows, split, "progressions", segment, step, n_distractors, transposed, scoring, seed
+    )
     rows = {}
     for name, run in found.items():
         values = task.values(_of_blind(run, first, store, windows, asked, step, scoring), ks)
@@ -220,7 +231,7 @@ def _asked(run, what, n_distractors, ks, scoring):
     return n_distractors, ks
 
 
-def _question(opened, windows, split, what, segment, step, n_distractors, scoring, seed):
+def _question(opened, windows, split, what, segment, step, n_distractors, transposed, scoring, seed):
     """Test segments that have chords, the training's progressions, what is ranked, and how many segments were left out."""
     duration = windows.duration
     seconds = _checks.count(segment if segment is not None else (duration if duration > 1 else SEGMENT), "segment")
@@ -234,7 +245,7 @@ def _question(opened, windows, split, what, segment, step, n_distractors, scorin
         raise ParameterError(f"none of the {len(found)} test segments has a chord: there is no progression to find.")
     known = truth.of(_training(windows, split, seconds, duration).table)
     found = Segments(found.table[kept].reset_index(drop=True), found.rows[kept], seconds)
-    task = _Task(found, true[kept], known, what, scoring, n_distractors, seed, step)
+    task = _Task(found, true[kept], known, what, scoring, n_distractors, transposed, seed, step)
     return found, known, task, int((~kept).sum())
 
 
@@ -296,10 +307,10 @@ class _Likeness:
 class _Task:
     """What is ranked: items with their true chords and candidates, one item a segment, or one a step."""
 
-    def __init__(self, found, true, known, what, scoring, n_distractors, seed, step):
+    def __init__(self, found, true, known, what, scoring, n_distractors, transposed, seed, step):
         self.what, self.n_left_out = what, 0
         if what == "progressions":
-            drawn_from = pool(known)
+            drawn_from = pool(known, transposed=transposed)
             self.table, self.true, self.n_pool = found.table, true, len(drawn_from)
             self.candidates = candidates(true, drawn_from, n_distractors=n_distractors, seed=seed)
             self._keep = None
@@ -420,7 +431,8 @@ def _permuted(task, like, values, ks, n, seed):
 
         null = nulls.pairs(score, like, other, orders, listeners, max_pairs=_pairs(task))
         found[k] = stats.permutation_p(nulls.listener_mean(values[:, i], listeners), null)
-    return f"permutation of {orders.unit.replace('blocks', 'segments', 1)}", found
+    unit = orders.unit.replace("blocks", "segments", 1) if task.what == "progressions" else orders.unit
+    return f"permutation of {unit.replace('windows', task.what)}", found
 
 
 def _pairs(task):

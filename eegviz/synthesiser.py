@@ -232,7 +232,7 @@ def of_run(
         A recording without test segments, or ratings outside 1 to 9.
     """
     windows = run.windows(store) if windows is None else windows
-    split, duration = run.split(windows), int(windows.settings.get("duration", 1))
+    split, duration = run.split(windows), windows.duration
     test = windows.table.iloc[split.test].reset_index(drop=True)
     mine = np.flatnonzero((test["recording"] == recording).to_numpy())
     if not len(mine):
