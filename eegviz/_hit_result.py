@@ -45,6 +45,7 @@ class Result:
         Candidates; progressions that distractors come from; distinct ones of the training before transposition.
     transposed : bool
     scoring : str
+    centred : bool
     seed : int
     table : pandas.DataFrame
         A row for each answer and k: ``answer``, ``group`` (this run, EEG, no EEG, music), ``k``, ``hits``, ``low``,
@@ -73,6 +74,7 @@ class Result:
     n_known: int
     transposed: bool
     scoring: str
+    centred: bool
     seed: int
     table: pd.DataFrame
     gains: pd.DataFrame
@@ -173,6 +175,8 @@ class Result:
         how = (
             "cosine of chroma and chord, each less its mean" if self.scoring == "cosine" else "log-probability of chord"
         )
+        if self.centred:
+            notes.append("centred: less each recording's mean likeness to each chord, which uses the test recording")
         notes.append(f"score of a candidate: mean over its steps of the {how}; ties count at their expectation")
         notes.append("chords are those of the true sound; of pictures they are found less well: see true pictures")
         return notes

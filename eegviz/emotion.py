@@ -305,7 +305,7 @@ def _empty(what, n, *, chance):
 
 def _interval(values, listeners):
     if len(values) < scorecard.MIN_LISTENERS:
-        return {"unit": f"{len(values)} listener{'s' * (len(values) != 1)}: no interval over listeners"}
+        return {"unit": f"{len(values)} listener{'s' * (len(values) != 1)}"}
     found = stats.bootstrap_interval(values, np.asarray(listeners))
     few = f" (few: covers about {scorecard.COVERAGE[len(values)]} %)" if len(values) in scorecard.COVERAGE else ""
     return {"low": found.low, "high": found.high, "unit": f"{len(values)} listeners{few}"}

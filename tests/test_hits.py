@@ -270,6 +270,26 @@ def test_true_pictures_as_predictions_find_everything(run, opened, tmp_path):
     assert other.row("this run", 1)["hits"] > 0.9
 
 
+def test_centred_answers_without_eeg_get_exactly_chance(run, opened):
+    found = hits.of_run(run, centred=True, store=opened)
+    for k in found.ks:
+        for answer in ("zero EEG", "mean picture", "training chords"):
+            assert found.row(answer, k)["hits"] == pytest.approx(k / 101)
+    assert found.row("true pictures", 3)["hits"] > 0.9
+    assert "centred: less each recording's mean likeness" in " ".join(found.describe().split())
+
+
+def test_runs_in_one_table_with_the_audio_side_and_chance(run, opened, found):
+    table = hits.compare({"ridge": run, "again": run}, store=opened)
+    assert table.index.tolist() == ["ridge", "again", "no EEG: mean picture", "no EEG: training chords", "chance"]
+    for k in found.ks:
+        assert table.loc["ridge", f"hits@{k}"] == pytest.approx(found.row("this run", k)["hits"])
+        assert table.loc["no EEG: training chords", f"hits@{k}"] == pytest.approx(
+            found.row("training chords", k)["hits"]
+        )
+        assert table.loc["chance", f"hits@{k}"] == pytest.approx(k / 101)
+
+
 def test_distractors_of_the_same_keys_are_harder_for_who_knows_the_frequent_chords(run, opened, found):
     """With all transpositions the frequency of the training's chords finds nearly everything, without any EEG."""
     asked = {"n_distractors": 8, "ks": (3,), "store": opened}
