@@ -111,8 +111,8 @@ def of_run(
         same keys, they are harder for an answer that knows which chords are frequent.
     scoring : {"cosine", "log-probability"}
     centred : bool
-        True: the mean likeness of each recording's segments and steps to each chord is taken away first (**transductive**: it
-        is the mean over the test segments themselves). What is the same for all segments then scores exactly k/N, so that
+        True: the mean likeness of each recording's segments to each chord, step by step, is taken away first
+        (**transductive**: it is the mean over the test segments themselves). What is the same for all segments then scores exactly k/N, so that
         all that is left above chance says which segment it is.
     n_permutations : int
     seed : int
@@ -269,11 +269,11 @@ def _no_eeg(windows, split, found, reader, known):
 
 
 def _centred(like, table):
-    """Likeness (n, n_steps, 25) less its mean over the segments and steps of each recording."""
+    """Likeness (n, n_steps, 25) less its mean over the segments of each recording."""
     out = np.array(like, float)
     for places in table.groupby("recording").indices.values():
         there = places[np.isfinite(out[places]).all(axis=(1, 2))]
-        out[there] -= out[there].mean(axis=(0, 1))
+        out[there] -= out[there].mean(axis=0)
     return out
 
 

@@ -167,8 +167,8 @@ def make_chord_store(path, *, n_subjects=3, n_songs=2, seconds=32, seed=0):
                 for hearing in (1, 2):
                     rng = np.random.default_rng([seed, song, subject, hearing])
                     writer.add_recording(
-                        f"S{subject}_song{song}_r{hearing}", (1e-5 * rng.standard_normal((4, seconds * 64))).astype(np.float32),
-                        subject=f"S{subject}", stimulus=f"song{song}", repeat=hearing, session=str(hearing), sfreq=64.0,
+                        f"S{subject}_song{song}_r{hearing}", (1e-5 * rng.standard_normal((4, seconds * 128))).astype(np.float32),
+                        subject=f"S{subject}", stimulus=f"song{song}", repeat=hearing, session=str(hearing), sfreq=128.0,
                         ch_names=names,
                     )  # fmt: skip
     return path
@@ -332,6 +332,21 @@ def test_an_audio_only_run_takes_the_place_of_the_audio_side(run, opened, new_li
     assert "audio-only run: a run that hears no EEG" in found.describe()
     with pytest.raises(ParameterError, match="the audio-only run has other split"):
         hits.of_run(run, blind=new_listener, windows=windows, store=opened)
+
+
+def test_windows_of_four_seconds(opened, tmp_path):
+    config = training.configure(
+        opened, model="tokens", preset="fast", settings={"epochs": 1}, split="repeat", precision="float32"
+    )
+    run = training.train(opened, config, out=tmp_path, progress=False)
+    assert run.predictions.shape[1:] == (176, 128)
+    found = hits.of_run(run, centred=True, store=opened, n_distractors=50)
+    assert found.n == 3 * 2 * 8
+    for answer in ("mean picture", "training chords"):
+        assert found.row(answer, 20)["hits"] == pytest.approx(20 / 51)
+    assert found.row("true pictures", 3)["hits"] > 0.9
+    music = synthesiser.of_run(run, "S2_song0_r2", store=opened)
+    assert music.labels.shape == (32,)
 
 
 def test_a_leaky_split_cannot_tell(opened, tmp_path):
