@@ -11,7 +11,7 @@ import soundfile
 import typer.testing
 
 from eegviz import cli, datasets, soundtrack, store
-from eegviz.datasets import _deap_raw, _deap_tables, deap, demo_deap
+from eegviz.datasets import _audio, _deap_raw, _deap_tables, deap, demo_deap
 from eegviz.datasets._python2 import python2_pickle
 from eegviz.errors import DataError, MissingDependencyError, ParameterError
 from tests.test_cli import eegviz
@@ -221,6 +221,23 @@ def test_names_of_sounds(folder, tmp_path):
     assert datasets.ingest("deap", folder, tmp_path / "s").n_recordings == 6
 
 
+def test_titles_of_the_video_list_find_sounds_too(tmp_path):
+    path = tmp_path / "video_list.csv"
+    path.write_bytes("Online_id,Experiment_id,Artist,Title\n7,2,Björk,Jóga\n9,,Nobody,Not shown\n".encode("latin1"))
+    titles = _deap_tables.read_videos(path)
+    assert titles == {2: ("Björk", "Jóga")}
+    (tmp_path / "Bjork - Joga.mp3").write_bytes(b"")
+    (tmp_path / "video01.MKV").write_bytes(b"")
+    (tmp_path / "video03.mkv").write_bytes(b"")
+    (tmp_path / "video03.flac").write_bytes(b"")
+    library = _audio.Library(tmp_path)
+    names = [["video01"], ["video02", "Björk – Jóga"], ["video03"], ["video04"]]
+    found = [library.find_any(each, more=soundtrack.VIDEO_EXTENSIONS) for each in names]
+    assert [file and file.name for file in found] == ["video01.MKV", "Bjork - Joga.mp3", "video03.flac", None]
+    path.write_text("a,b\n1,2\n")
+    assert _deap_tables.read_videos(path) == {}
+
+
 def test_the_minute_in_a_longer_sound(folder, files, tmp_path):
     path = folder / "audio" / "video01.wav"
     y, sr = soundfile.read(path, dtype="int16")
@@ -362,6 +379,36 @@ def test_other_failures(files, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"expected files named s01\.dat … or s01\.mat … or s01\.bdf"):
         datasets.ingest("deap", tmp_path / "empty", tmp_path / "s")
+
+
+@pytest.mark.slow
+def test_files_of_the_published_size(tmp_path):
+    """40 videos of 60 s, noise: nothing says that they are simulated, so everything is as for DEAP itself."""
+    rng = np.random.default_rng(0)
+    data = rng.normal(0, 10, deap.SHAPE).astype(np.float32)
+    labels = rng.uniform(1, 9, (40, 4))
+    (tmp_path / "data_preprocessed_python").mkdir()
+    for number in (22, 23):
+        path = tmp_path / "data_preprocessed_python" / f"s{number}.dat"
+        path.write_bytes(python2_pickle({"labels": labels, "data": data}))
+    (tmp_path / "audio").mkdir()
+    for number in range(1, 41):
+        soundfile.write(tmp_path / "audio" / f"video{number:02d}.flac", 0.1 * rng.normal(size=60 * 8000), 8000)
+    (tmp_path / "video_list.csv").write_text("Experiment_id,Artist,Title\n1,Somebody,Something\n")
+    report = datasets.ingest("deap", tmp_path, tmp_path / "s")
+    assert (report.n_recordings, report.problems, report.warnings) == (80, [], [])
+    opened = store.open(report.store)
+    assert opened.manifest["simulated"] is False
+    assert opened.manifest["licence"].startswith("DEAP end user licence")
+    rows = opened.recordings.set_index("recording")
+    assert (rows.loc["S22_video40", "site"], rows.loc["S23_video01", "site"]) == ("Twente", "Geneva")
+    assert set(rows["n_times"]) == {60 * 128}
+    np.testing.assert_allclose(rows.loc["S22_video07", SCALES].to_numpy(float), labels[6])
+    np.testing.assert_allclose(opened.eeg("S23_video40"), data[39, :32, 384:] * 1e-6, rtol=1e-5)
+    assert opened.stimuli.set_index("stimulus").loc["video01", ["title", "artist"]].tolist() == [
+        "Something",
+        "Somebody",
+    ]
 
 
 # ---------------------------------------------------------------- raw
