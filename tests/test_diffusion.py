@@ -127,7 +127,7 @@ def test_what_is_learned_in_each_prediction_is_its_definition(monkeypatch):
 def test_a_new_control_net_changes_nothing_to_the_bit():
     net = build()
     shaken(net.backbone)
-    net.control = _dit.ControlNet(net.backbone, net.control.pooled_in.in_features, GROUPS[1])
+    net.control = _dit.ControlNet(net.backbone, net.alignment.shared, net.alignment.frame_dim, GROUPS[1])
     z, t = torch.randn(6, *net.shape), torch.tensor([0, 10, 200, 500, 900, 999])
     with torch.no_grad():
         alone, steered = net.backbone(z, t), net.backbone(z, t, net.control, told(net))
@@ -142,7 +142,7 @@ def test_it_copies_the_first_half_of_the_blocks():
     assert config == models.config("diffusion", "echoes")
     assert (config.blocks, config.seconds) == (24, 5)
     backbone = _dit.Backbone(3, 4, width=8, heads=2, blocks=config.blocks)
-    assert len(_dit.ControlNet(backbone, 4, 2).blocks) == 12
+    assert len(_dit.ControlNet(backbone, 4, 4, 2).blocks) == 12
     net = build()
     assert (len(net.backbone.blocks), len(net.control.blocks), len(net.control.joints)) == (4, 2, 2)
 
@@ -153,7 +153,7 @@ def test_parameters_are_those_of_the_closed_form():
     block = 18 * width**2 + 19 * width  # attention 4w² + 4w, two norms 4w, hidden 8w² + 5w, told 6w² + 6w
     rest = (dim + 1) * width + 2 * (width**2 + width) + 2 * width + 2 * width * (width + 1) + (width + 1) * dim
     assert sum(p.numel() for p in backbone.parameters()) == blocks * block + rest
-    control = _dit.ControlNet(backbone, 6, 3)
+    control = _dit.ControlNet(backbone, 6, 6, 3)
     own = 2 * (width**2 + width) + 7 * width + 12 + 7 * width + 4 * width + 3 * width
     assert sum(p.numel() for p in control.parameters()) == 2 * block + own
 

@@ -144,19 +144,19 @@ class ControlNet(nn.Module):
     Parameters
     ----------
     backbone : Backbone
-    dim : int
-        Of the embeddings.
+    dim, frame_dim : int
+        Of the pooled embedding, and of a frame of the condition.
     n_listeners : int
         Training listeners; one token more is for everybody else.
     """
 
-    def __init__(self, backbone, dim, n_listeners):
+    def __init__(self, backbone, dim, frame_dim, n_listeners):
         super().__init__()
         n, width = max(1, len(backbone.blocks) // 2), backbone.tokens_in.out_features
         self.blocks = copy.deepcopy(backbone.blocks[:n])
         self.joints = nn.ModuleList(zero_linear(width, width) for _ in range(n))
         self.pooled_in = nn.Linear(dim, width)
-        self.frames_in = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, width))
+        self.frames_in = nn.Linear(frame_dim, width)
         self.listeners = nn.Embedding(n_listeners + 1, width)
         self.no_pooled, self.no_frames, self.no_listener = (nn.Parameter(torch.zeros(width)) for _ in range(3))
 

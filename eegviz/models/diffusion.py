@@ -118,7 +118,7 @@ class Diffusion(nn.Module):
         latents = (self.alignment.autoencoder.n_latents, settings.latent)
         self.shape = latents if config.space == "latent" else (n_frames, n_bins)
         self.backbone = Backbone(*self.shape, width=config.width, heads=config.heads, blocks=config.blocks)
-        self.control = ControlNet(self.backbone, settings.shared, groups[1])
+        self.control = ControlNet(self.backbone, settings.shared, self.alignment.frame_dim, groups[1])
         self.register_buffer("mean", torch.zeros(n_bins))  # of the spectrogram's frames, for space "mel"
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("top", torch.ones(()))  # of a spectrogram: 1, of power the largest in training

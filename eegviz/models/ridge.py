@@ -71,6 +71,13 @@ DEFAULT_PRESET = "eegviz"
 class Ridge(nn.Module):
     """``(n, n_times, n_channels)`` raw EEG of ``1 + tmax`` seconds → ``(n, n_frames, n_bins)`` spectrograms, not clipped.
 
+    Parameters
+    ----------
+    config : Config
+    in_shape, out_shape : tuple of int
+    times : sequence of float [shape=(n_frames,)], optional
+        Seconds of the window at which the frames lie; default those of a spectrogram of so many.
+
     Attributes
     ----------
     weights : Tensor [shape=(n_lags * width, n_bins)]
