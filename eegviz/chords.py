@@ -33,6 +33,7 @@ from eegviz.errors import DataError, ParameterError
 PITCHES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 FLATS = {"Db": "C#", "Eb": "D#", "Gb": "F#", "Ab": "G#", "Bb": "A#"}
 LABELS = (*(f"{one}:maj" for one in PITCHES), *(f"{one}:min" for one in PITCHES), "N")
+FORMAT = 1  # raise when other chords are recognised in the same sound
 NONE = 24  # the number of no chord
 STEP = 1.0  # seconds of one chord; our choice
 TRIADS = {"maj": (0, 4, 7), "min": (0, 3, 7)}

@@ -1,5 +1,6 @@
 """Hits@k: closed forms, candidates, and a run whose music is known chords."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -262,16 +263,16 @@ def test_true_pictures_as_predictions_find_everything(run, opened, tmp_path):
     assert found.row("other listener", 1)["hits"] == pytest.approx(mine["hits"])
     assert found.gains.set_index("k").loc[[1, 3, 5, 10], "low"].min() > 0
     assert found.sentence().startswith("The EEG adds to what the audio side achieves alone: Hits@10 ")
-    single = hits.of_run(perfect, what="chords", windows=windows, store=opened)
+    single = hits.of_run(perfect, what="chords", windows=windows, store=opened, n_permutations=99)
     assert (single.n_candidates, single.ks, single.n) == (25, (1, 3, 5), 4 * found.n)
     assert single.row("this run", 1)["hits"] > 0.95
     assert "where 5 of 25 candidates give 20.0 % by chance" in " ".join(single.describe().split())
-    other = hits.of_run(perfect, scoring="log-probability", windows=windows, store=opened)
+    other = hits.of_run(perfect, scoring="log-probability", windows=windows, store=opened, n_permutations=99)
     assert other.row("this run", 1)["hits"] > 0.9
 
 
 def test_centred_answers_without_eeg_get_exactly_chance(run, opened):
-    found = hits.of_run(run, centred=True, store=opened)
+    found = hits.of_run(run, centred=True, store=opened, n_permutations=99)
     for k in found.ks:
         for answer in ("zero EEG", "mean picture", "training chords"):
             assert found.row(answer, k)["hits"] == pytest.approx(k / 101)
@@ -292,7 +293,7 @@ def test_runs_in_one_table_with_the_audio_side_and_chance(run, opened, found):
 
 def test_distractors_of_the_same_keys_are_harder_for_who_knows_the_frequent_chords(run, opened, found):
     """With all transpositions the frequency of the training's chords finds nearly everything, without any EEG."""
-    asked = {"n_distractors": 8, "ks": (3,), "store": opened}
+    asked = {"n_distractors": 8, "ks": (3,), "store": opened, "n_permutations": 99}
     wide, narrow = (hits.of_run(run, transposed=one, **asked) for one in (True, False))
     assert narrow.n_pool == narrow.n_known < wide.n_pool
     blind = [one.row("training chords", 3)["hits"] for one in (wide, narrow)]
@@ -317,7 +318,7 @@ def test_constant_predictions_get_what_the_mean_picture_gets(run, opened, tmp_pa
     silent = tmp_path / "silent"
     shutil.copytree(run.path, silent)
     np.save(silent / "predictions.npy", np.zeros((len(split.test), *mean.shape), np.float32))
-    nothing = hits.of_run(runs.open(silent), windows=windows, store=opened)
+    nothing = hits.of_run(runs.open(silent), windows=windows, store=opened, n_permutations=99)
     for k in nothing.ks:
         assert nothing.row("this run", k)["hits"] == pytest.approx(k / 101)
 
@@ -356,7 +357,7 @@ def test_a_leaky_split_cannot_tell(opened, tmp_path):
     assert found.n_candidates == 21
 
 
-def test_refuses_what_cannot_be_scored(run, opened, tmp_path):
+def test_refuses_what_cannot_be_scored(run):
     with pytest.raises(ParameterError, match="k=20 of 25 single chords is 80 % by chance: k is 5 at most"):
         hits.of_run(run, what="chords", ks=(1, 20))
     with pytest.raises(ParameterError, match=r"k=20 is larger than the number of candidates \(11\)"):
@@ -373,11 +374,9 @@ def test_refuses_what_cannot_be_scored(run, opened, tmp_path):
         hits.of_run(run, n_distractors=5000)
     with pytest.raises(ParameterError, match="does not hold whole steps"):
         hits.of_run(run, step=3)
-    config = training.configure(
-        opened, model="classifier", preset="fast", settings={"epochs": 1}, split="repeat", precision="float32"
-    )
+    classifier = dataclasses.replace(run, config=run.config | {"model": run.config["model"] | {"name": "classifier"}})
     with pytest.raises(ParameterError, match="is a classifier: it predicts no pictures"):
-        hits.of_run(training.train(opened, config, out=tmp_path, progress=False))
+        hits.of_run(classifier)
 
 
 def test_from_the_command_line_to_hits_and_music(new_listener):
