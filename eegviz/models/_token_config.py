@@ -40,7 +40,7 @@ class Config(BaseModel):
     sequence: Literal["transformer", "rnn", "lstm", "cnn"] = Field("transformer", description="what translates")
     eeg_eps: float | Literal["knee", "most"] = Field("most", description="radius of DBSCAN, or the rule that finds it")
     audio_eps: float | Literal["knee", "most"] = Field("most", description="the same for audio")
-    min_points: int = Field(3, ge=2, description="MinPts of DBSCAN")
+    min_points: int = Field(2, ge=2, description="MinPts of DBSCAN; two like steps make an entry")
     components: int = Field(8, ge=0, description="principal components that DBSCAN sees; 0 = all features")
     max_points: int = Field(2000, ge=10, description="steps that DBSCAN sees, at most, of evenly spaced windows")
     width: int = Field(128, ge=2, description="d_model: units of every token; even")

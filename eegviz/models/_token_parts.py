@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -97,29 +98,37 @@ class Entries(nn.Module):
 
 
 class BandEntropy(nn.Module):
-    """``(…, n_times, n_channels)`` EEG in µV → ``(…, n_bands * n_channels)``: `eegviz.features.differential_entropy`."""
+    """``(…, n_times, n_channels)`` EEG in µV → ``(…, n_bands * n_channels)``: `eegviz.features.differential_entropy`.
+
+    The few frequencies that bands hold are one matrix product, which is faster than a transform of all.
+    """
 
     def __init__(self, n_times, sfreq, bands):
         super().__init__()
         taper, weights = band_weights(n_times, sfreq=sfreq, bands={name: BANDS[name] for name in bands})
-        self.register_buffer("taper", torch.from_numpy(taper)[:, None], persistent=False)
-        self.register_buffer("weights", torch.from_numpy(weights), persistent=False)
+        used = np.flatnonzero(weights.any(0))
+        waves = taper * np.exp(-2j * np.pi * used[:, None] * np.arange(n_times) / n_times)  # (n_used, n_times)
+        waves = np.concatenate([waves.real, waves.imag])
+        waves -= waves.mean(1, keepdims=True)  # as if the mean of the signal were removed
+        self.register_buffer("waves", torch.from_numpy(waves).float(), persistent=False)
+        self.register_buffer("weights", torch.from_numpy(np.tile(weights[:, used], 2)), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = (x - x.mean(-2, keepdim=True)) * self.taper
-        spectrum = torch.fft.rfft(x, dim=-2)
-        power = spectrum.real**2 + spectrum.imag**2  # (…, n_freqs, n_channels)
-        variance = self.weights @ power  # (…, n_bands, n_channels)
+        variance = self.weights @ (self.waves @ x) ** 2  # (…, n_bands, n_channels)
         return (0.5 * torch.log(2 * math.pi * math.e * variance.clamp_min(DE_FLOOR))).flatten(-2)
 
 
 class Convolution(nn.Module):
-    """Features of raw steps ``(n, n_steps, length, n_in)`` → ``(n, n_steps, width)``: two convolutions along the length."""
+    """Features of raw steps ``(n, n_steps, length, n_in)`` → ``(n, n_steps, width)``.
+
+    A convolution over channels (or bins) at each moment, then two along the length, and their mean.
+    """
 
     def __init__(self, n_in, width):
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv1d(n_in, width, 7, stride=2, padding=3),
+        self.across = nn.Linear(n_in, width)  # one moment long
+        self.along = nn.Sequential(
+            nn.Conv1d(width, width, 7, stride=3, padding=3),
             nn.GroupNorm(1, width),
             nn.ReLU(),
             nn.Conv1d(width, width, 5, stride=2, padding=2),
@@ -127,8 +136,8 @@ class Convolution(nn.Module):
         )
 
     def forward(self, steps: Tensor) -> Tensor:
-        n, n_steps = steps.shape[:2]
-        return self.layers(steps.flatten(0, 1).mT).mean(-1).unflatten(0, (n, n_steps))
+        x = self.across(steps).flatten(0, 1).mT  # (n * n_steps, width, length)
+        return self.along(x).mean(-1).unflatten(0, steps.shape[:2])
 
 
 class Tokens(nn.Module):

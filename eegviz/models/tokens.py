@@ -195,8 +195,9 @@ class TokenModel(nn.Module):
 
         Returns
         -------
-        Tensor [shape=(n, n_frames, n_bins)], or with a teacher (Tensor [shape=(n, n_steps, …)], Tensor of bool)
-            Scores of the entries (or pictures) of every step, and which steps were masked.
+        Tensor [shape=(n, n_frames, n_bins)], or with a teacher three tensors [shape=(n, n_steps, …)]
+            Scores of the entries of every step, which steps were masked, and the true entries; without an audio
+            dictionary pictures in the place of scores and of entries.
         """
         memory = self._encode(x)
         if teacher is None:
@@ -204,20 +205,21 @@ class TokenModel(nn.Module):
         low, high = self.config.mask_ratio
         masked = mask_steps(len(x), self.n_steps, low, high, device=x.device)
         steps = self._audio_steps(teacher)
-        return self._answers(self._tokens_of(self._vectors(steps), steps), masked, memory), masked
+        with torch.autocast(x.device.type, enabled=False):
+            parts = pooled(steps.float())
+            wanted = self.audio.nearest(parts) if self.config.audio_clusters else steps.flatten(2)
+            vectors = self.audio.vectors[wanted] if self.config.audio_clusters else self.audio.standard(parts)
+        return self._answers(self.audio_tokens(vectors, steps), masked, memory), masked, wanted
 
     def training_loss(self, run, x: Tensor, y: Tensor, *, part: str = "") -> Tensor:
         """Equation 13 of a batch whose steps are masked at random; `run` computes ``forward``."""
-        answers, masked = run(x, teacher=y)
-        steps = self._audio_steps(y)
+        answers, masked, wanted = run(x, teacher=y)
         if self.config.audio_clusters:
-            with torch.autocast(x.device.type, enabled=False):
-                entries = self.audio.nearest(pooled(steps.float()))
-            losses = F.cross_entropy(answers.mT, entries, reduction="none")
-            right = (answers.argmax(-1) == entries).float()
+            losses = F.cross_entropy(answers.mT, wanted, reduction="none")
+            right = (answers.argmax(-1) == wanted).float()
             self.logged["accuracy"] = (right * masked).sum().detach() / masked.sum()
         else:
-            losses = ((answers - steps.flatten(2)) ** 2).mean(-1)
+            losses = ((answers - wanted) ** 2).mean(-1)
         loss, of_masked, of_others = weighted_losses(losses, masked, self.config.alpha)
         self.logged |= {"masked": of_masked.detach(), "unmasked": of_others.detach()}
         return loss
@@ -228,7 +230,9 @@ class TokenModel(nn.Module):
 
     def _picked(self, x):
         """The picked channels, each window's mean removed."""
-        x = x.float()[:, :, self.pick]
+        x = x.float()
+        if self.config.channels != "all":
+            x = x[:, :, self.pick]
         return x - x.mean(1, keepdim=True)
 
     def _audio_steps(self, y):
@@ -239,17 +243,10 @@ class TokenModel(nn.Module):
         if not self.config.eeg_input:
             return self.sequence.encode((self.constant + self.audio_tokens.positions).expand(len(x), -1, -1))
         with torch.autocast(x.device.type, enabled=False):
-            x = self._picked(x)
-            vectors = self.eeg.vector(self.entropy(x[:, self.cut]))
-            steps = (x * self.scale)[:, self.cut]  # (n, n_steps, length, n_picked)
+            steps = self._picked(x)[:, self.cut]  # (n, n_steps, length, n_picked)
+            vectors = self.eeg.vector(self.entropy(steps))
+            steps = steps * self.scale
         return self.sequence.encode(self.dropout(self.eeg_tokens(vectors, steps)))
-
-    def _vectors(self, steps):
-        with torch.autocast(steps.device.type, enabled=False):
-            return self.audio.vector(pooled(steps.float()))
-
-    def _tokens_of(self, vectors, steps):
-        return self.audio_tokens(vectors, steps)
 
     def _answers(self, tokens, masked, memory):
         """Scores of every step's entries (or its picture), from tokens of which those of masked steps are hidden."""
@@ -269,7 +266,7 @@ class TokenModel(nn.Module):
         for done in range(1, passes):
             kept = most_certain(probabilities, self.n_steps * done // passes)
             entries = probabilities.argmax(-1)
-            tokens = self._tokens_of(self.audio.vectors[entries], self.audio.pictures[entries])
+            tokens = self.audio_tokens(self.audio.vectors[entries], self.audio.pictures[entries])
             again = self._answers(tokens, ~kept, memory).softmax(-1)
             probabilities = torch.where(kept.unsqueeze(-1), probabilities, again)
         if self.config.decode == "nearest":
