@@ -291,6 +291,16 @@ def test_runs_in_one_table_with_the_audio_side_and_chance(run, opened, found):
         assert table.loc["chance", f"hits@{k}"] == pytest.approx(k / 101)
 
 
+def test_who_knows_the_frequent_chords_stands_beside_an_audio_only_run(run, opened, found):
+    again = hits.of_run(run, blind=run, store=opened, n_permutations=99)
+    for k in (5, 20):
+        best = max(again.row(name, k)["hits"] for name in ("audio-only run", "training chords", "mean picture"))
+        assert again.row("this run", k)["hits"] - best == pytest.approx(again.gains.set_index("k").loc[k, "gain"])
+    assert again.row("audio-only run", 20)["hits"] == found.row("this run", 20)["hits"]
+    table = hits.compare({"ridge": run}, store=opened, centred=True)
+    assert table.loc["no EEG: training chords", "hits@5"] == pytest.approx(5 / 101)
+
+
 def test_distractors_of_the_same_keys_are_harder_for_who_knows_the_frequent_chords(run, opened, found):
     """With all transpositions the frequency of the training's chords finds nearly everything, without any EEG."""
     asked = {"n_distractors": 8, "ks": (3,), "store": opened, "n_permutations": 99}
@@ -328,7 +338,7 @@ def test_an_audio_only_run_takes_the_place_of_the_audio_side(run, opened, new_li
     split = run.split(windows)
     perfect = runs.open(predicting(run, tmp_path, windows.target(split.test)))
     found = hits.of_run(run, blind=perfect, windows=windows, store=opened)
-    assert set(found.gains["against"]) == {"audio-only run"}
+    assert set(found.gains.set_index("k").loc[[1, 3, 5], "against"]) == {"audio-only run"}
     assert found.gains["high"].max() < 0
     assert "audio-only run: a run that hears no EEG" in found.describe()
     with pytest.raises(ParameterError, match="the audio-only run has other split"):
