@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eegviz import chords, hits, identification, runs, store, synthesiser, training
+from eegviz._hit_task import Task
 from eegviz.errors import DataError, ParameterError
 from tests.test_bad_input import predicting, trained
 from tests.test_cli import eegviz
@@ -151,6 +152,26 @@ def test_segments_begin_at_multiples_and_are_whole():
         hits.segments(whole, seconds=6, duration=4)
     with pytest.raises(ParameterError, match="no recording has 4 seconds in a row"):
         hits.segments(pd.DataFrame({"recording": "a", "second": [0, 2, 4]}), seconds=4)
+
+
+@pytest.mark.slow
+def test_p_of_predictions_without_signal_is_not_small_too_often():
+    """150 sets of 3 songs × 4 listeners; likeness is autoregressive noise, .8 from one segment to the next."""
+    small, n_sets = np.zeros(2), 150
+    rows = [(f"S{s}_{m}", f"S{s}", f"m{m}", 4 * i) for s in range(4) for m in range(3) for i in range(12)]
+    table = pd.DataFrame(rows, columns=["recording", "subject", "stimulus", "second"])
+    for seed in range(n_sets):
+        rng = np.random.default_rng(seed)
+        songs = rng.choice([0, 2, 5, 7, 9, 14, 16, 21], (3, 12, 4))
+        true, like = np.concatenate([songs.reshape(36, 4)] * 4), rng.normal(size=(len(table), 4, 25))
+        for places in table.groupby("recording").indices.values():
+            for before, here in zip(places, places[1:], strict=False):
+                like[here] = 0.8 * like[before] + 0.6 * like[here]
+        segments = hits.Segments(table, np.arange(len(table))[:, None], 4)
+        task = Task(segments, true, songs.reshape(36, 4), "progressions", "cosine", 100, True, seed, 1.0)
+        _, p = hits._permuted(task, like, task.values(like, (5, 10)), (5, 10), 199, seed)
+        small += [p[5] <= 0.05, p[10] <= 0.05]
+    assert (small / n_sets <= 0.09).all()  # .04, .03
 
 
 # --- a run ------------------------------------------------------------------------------------------------------------
