@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eegviz import _checks, chords
+from eegviz import _checks, chords, windowing
 from eegviz._hit_ranks import SEGMENT, Segments, candidates, hit_values, pool, ranks, scores, segments
 from eegviz.errors import ParameterError
 
@@ -18,7 +18,7 @@ def question(opened, windows, split, what, segment, step, n_distractors, transpo
     if abs(seconds / step - round(seconds / step)) > 1e-9:
         raise ParameterError(f"a segment of {seconds} s does not hold whole steps of {step:g} s.")
     found = segments(windows.table.iloc[split.test].reset_index(drop=True), seconds=seconds, duration=duration)
-    truth = _Truth(opened, step, seconds)
+    truth = _Truth(opened, windows, step, seconds)
     true = truth.of(found.table)
     kept = (true != chords.NONE).any(1)
     if not kept.any():
@@ -30,10 +30,10 @@ def question(opened, windows, split, what, segment, step, n_distractors, transpo
 
 
 class _Truth:
-    """Chords of the true sounds, each stimulus once."""
+    """Chords of the true sounds, each stimulus once; kept beside its spectrogram."""
 
-    def __init__(self, opened, step, seconds):
-        self._store, self._step, self._seconds, self._known = opened, step, seconds, {}
+    def __init__(self, opened, windows, step, seconds):
+        self._store, self._sounds, self._step, self._seconds, self._known = opened, windows.sounds, step, seconds, {}
 
     def of(self, table):
         """Progressions of segments: (n, n_steps)."""
@@ -44,9 +44,14 @@ class _Truth:
         )
 
     def _stimulus(self, name):
-        if name not in self._known:
+        def make():
             sound, sr = self._store.audio(name)
-            self._known[name] = chords.sound_progression(sound, sr=sr, step=self._step)
+            return chords.sound_progression(sound, sr=sr, step=self._step)
+
+        if name not in self._known:
+            made_of = {"step": float(self._step), "chords": chords.FORMAT}
+            found = windowing.kept("chords", made_of, make, beside=self._sounds[name])
+            self._known[name] = found.astype(int)
         return self._known[name]
 
 

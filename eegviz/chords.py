@@ -13,9 +13,11 @@ What chroma of a picture can and cannot tell
 --------------------------------------------
 Mel filters lie 26 Hz apart below 1 kHz: a semitone is that wide at A4 (440 Hz), and half as wide an octave lower, so that
 neighbouring notes below A4 share a filter. Which note it was then shows in its overtones only. `picture_chroma` therefore
-explains each picture by notes with overtones (as NNLS chroma does, Mauch & Dixon 2010), which needs tones that have some;
-pure sinusoids below C4 are told apart badly, chroma of the sound itself (`sound_chroma`) is better throughout, and sevenths,
-suspensions and inversions are all called by the nearest triad.
+explains each picture by notes with overtones (as NNLS chroma does, Mauch & Dixon 2010), which needs tones that have some:
+of pure sinusoids below C5 it tells a third of the triads. Chroma of the sound itself (`sound_chroma`) is better throughout.
+Measured on known chords, sound and picture: triads with overtones from C3 up 1.00 and 1.00, the demonstration in the design of
+DEAP .99 and .88, the ten pieces of `eegviz.music` (seventh chords under drums and melody) .94 and .74. Sevenths, suspensions
+and inversions are all called by the nearest triad.
 
 Functions: `sound_chroma`, `picture_chroma`, `likeness` (of a chroma to the 25 chords), `log_probability`, `recognise` (the
 best), `sound_progression`, `picture_progression`, `templates`, `names`, `numbers`, `transpose`.
@@ -33,6 +35,7 @@ from eegviz.errors import DataError, ParameterError
 PITCHES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 FLATS = {"Db": "C#", "Eb": "D#", "Gb": "F#", "Ab": "G#", "Bb": "A#"}
 LABELS = (*(f"{one}:maj" for one in PITCHES), *(f"{one}:min" for one in PITCHES), "N")
+FORMAT = 1  # raise when other chords are recognised in the same sound
 NONE = 24  # the number of no chord
 STEP = 1.0  # seconds of one chord; our choice
 TRIADS = {"maj": (0, 4, 7), "min": (0, 3, 7)}

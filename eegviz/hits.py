@@ -97,8 +97,8 @@ def of_run(
     what : {"progressions", "chords"}
         Progressions of segments among distractors, or single steps among the 25 chords.
     blind : Run, optional
-        A run of the same split of the same data that hears no EEG: the audio side alone. Without one it is the better of
-        the mean picture and the training's chords, at each k.
+        A run of the same split of the same data that hears no EEG. The audio side alone is the best of the mean picture, the
+        training's chords and this run, at each k.
     segment : int, optional
         Seconds; default the run's windows where they are longer than one second, else four.
     step : float
@@ -169,6 +169,7 @@ def compare(
     n_distractors=DISTRACTORS,
     transposed=True,
     scoring="cosine",
+    centred=False,
     seed=0,
 ) -> pd.DataFrame:
     """Hits@k of the progressions of several runs on the same segments and candidates, one row each, and chance.
@@ -178,7 +179,7 @@ def compare(
     found : dict of str to Run
         Regression runs of the same split of the same data, by the name of their row.
     store : Store
-    ks, segment, step, n_distractors, transposed, scoring, seed
+    ks, segment, step, n_distractors, transposed, scoring, centred, seed
         As in `of_run`.
 
     Returns
@@ -204,7 +205,7 @@ def compare(
     blind = _no_eeg(windows, split, asked, Likeness(windows, step, scoring), known)
     rows = {}
     for name, like in (likes | {f"no EEG: {name}": like for name, like in blind.items()}).items():
-        values = task.values(like, ks)
+        values = task.values(_centred(like, asked.table) if centred else like, ks)
         row = {}
         for i, k in enumerate(ks):
             told = scorecard.interval(values[:, i], task.table)
@@ -378,7 +379,7 @@ def _gains(task, values, ks, seed):
             for name, own in values.items()
             if name in (*BLIND, "this run")
         }
-        against = "audio-only run" if "audio-only run" in means else max(BLIND[:2], key=lambda name: means[name].mean())
+        against = max((name for name in BLIND if name in means), key=lambda name: means[name].mean())
         row = {"k": k, "gain": float((means["this run"] - means[against]).mean()), "low": None, "high": None, "p": None,
                "against": against, "note": ""}  # fmt: skip
         if len(names) < 2:

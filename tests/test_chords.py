@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eegviz import chords, features
+from eegviz.datasets import _deap_music
 from eegviz.errors import DataError, ParameterError
 
 SR = 22050
@@ -63,6 +64,20 @@ def test_other_kinds_of_pictures(kind):
     y = np.concatenate([triad(number, partials=6) for number in range(24)])
     found = chords.picture_progression(pictures(y, kind), kind=kind)[0]
     assert (found == np.arange(24)).mean() >= 0.95
+
+
+def test_music_whose_chords_are_known():
+    """The demonstration in the design of DEAP: drums, bass and melody around a chord of two seconds."""
+    right = np.zeros(2)
+    for video in _deap_music.compose(8, duration=12):
+        y = _deap_music.render(video, duration=12, sr=SR)
+        true = chords.numbers([video.chord_at(second) for second in range(12)])
+        right += [
+            (found == true).mean()
+            for found in (chords.sound_progression(y), chords.picture_progression(pictures(y))[0])
+        ]
+    assert right[0] / 8 > 0.97  # .99
+    assert right[1] / 8 > 0.8  # .9
 
 
 def test_level_and_reference_change_nothing():

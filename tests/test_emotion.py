@@ -170,7 +170,7 @@ def test_refuses_what_does_not_fit():
         emotion.fit(values, table, alphas=[0])
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.integers(0, 1000))
 def test_predictions_lie_on_the_scale(seed):
     table = rated(n_subjects=3, n_pieces=5, seed=seed)

@@ -1,5 +1,6 @@
 """Hits@k: closed forms, candidates, and a run whose music is known chords."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eegviz import chords, hits, identification, runs, store, synthesiser, training
+from eegviz._hit_task import Task
 from eegviz.errors import DataError, ParameterError
 from tests.test_bad_input import predicting, trained
 from tests.test_cli import eegviz
@@ -152,6 +154,26 @@ def test_segments_begin_at_multiples_and_are_whole():
         hits.segments(pd.DataFrame({"recording": "a", "second": [0, 2, 4]}), seconds=4)
 
 
+@pytest.mark.slow
+def test_p_of_predictions_without_signal_is_not_small_too_often():
+    """150 sets of 3 songs × 4 listeners; likeness is autoregressive noise, .8 from one segment to the next."""
+    small, n_sets = np.zeros(2), 150
+    rows = [(f"S{s}_{m}", f"S{s}", f"m{m}", 4 * i) for s in range(4) for m in range(3) for i in range(12)]
+    table = pd.DataFrame(rows, columns=["recording", "subject", "stimulus", "second"])
+    for seed in range(n_sets):
+        rng = np.random.default_rng(seed)
+        songs = rng.choice([0, 2, 5, 7, 9, 14, 16, 21], (3, 12, 4))
+        true, like = np.concatenate([songs.reshape(36, 4)] * 4), rng.normal(size=(len(table), 4, 25))
+        for places in table.groupby("recording").indices.values():
+            for before, here in zip(places, places[1:], strict=False):
+                like[here] = 0.8 * like[before] + 0.6 * like[here]
+        segments = hits.Segments(table, np.arange(len(table))[:, None], 4)
+        task = Task(segments, true, songs.reshape(36, 4), "progressions", "cosine", 100, True, seed, 1.0)
+        _, p = hits._permuted(task, like, task.values(like, (5, 10)), (5, 10), 199, seed)
+        small += [p[5] <= 0.05, p[10] <= 0.05]
+    assert (small / n_sets <= 0.09).all()  # .04, .03
+
+
 # --- a run ------------------------------------------------------------------------------------------------------------
 
 
@@ -262,16 +284,16 @@ def test_true_pictures_as_predictions_find_everything(run, opened, tmp_path):
     assert found.row("other listener", 1)["hits"] == pytest.approx(mine["hits"])
     assert found.gains.set_index("k").loc[[1, 3, 5, 10], "low"].min() > 0
     assert found.sentence().startswith("The EEG adds to what the audio side achieves alone: Hits@10 ")
-    single = hits.of_run(perfect, what="chords", windows=windows, store=opened)
+    single = hits.of_run(perfect, what="chords", windows=windows, store=opened, n_permutations=99)
     assert (single.n_candidates, single.ks, single.n) == (25, (1, 3, 5), 4 * found.n)
     assert single.row("this run", 1)["hits"] > 0.95
     assert "where 5 of 25 candidates give 20.0 % by chance" in " ".join(single.describe().split())
-    other = hits.of_run(perfect, scoring="log-probability", windows=windows, store=opened)
+    other = hits.of_run(perfect, scoring="log-probability", windows=windows, store=opened, n_permutations=99)
     assert other.row("this run", 1)["hits"] > 0.9
 
 
 def test_centred_answers_without_eeg_get_exactly_chance(run, opened):
-    found = hits.of_run(run, centred=True, store=opened)
+    found = hits.of_run(run, centred=True, store=opened, n_permutations=99)
     for k in found.ks:
         for answer in ("zero EEG", "mean picture", "training chords"):
             assert found.row(answer, k)["hits"] == pytest.approx(k / 101)
@@ -290,9 +312,19 @@ def test_runs_in_one_table_with_the_audio_side_and_chance(run, opened, found):
         assert table.loc["chance", f"hits@{k}"] == pytest.approx(k / 101)
 
 
+def test_who_knows_the_frequent_chords_stands_beside_an_audio_only_run(run, opened, found):
+    again = hits.of_run(run, blind=run, store=opened, n_permutations=99)
+    for k in (5, 20):
+        best = max(again.row(name, k)["hits"] for name in ("audio-only run", "training chords", "mean picture"))
+        assert again.row("this run", k)["hits"] - best == pytest.approx(again.gains.set_index("k").loc[k, "gain"])
+    assert again.row("audio-only run", 20)["hits"] == found.row("this run", 20)["hits"]
+    table = hits.compare({"ridge": run}, store=opened, centred=True)
+    assert table.loc["no EEG: training chords", "hits@5"] == pytest.approx(5 / 101)
+
+
 def test_distractors_of_the_same_keys_are_harder_for_who_knows_the_frequent_chords(run, opened, found):
     """With all transpositions the frequency of the training's chords finds nearly everything, without any EEG."""
-    asked = {"n_distractors": 8, "ks": (3,), "store": opened}
+    asked = {"n_distractors": 8, "ks": (3,), "store": opened, "n_permutations": 99}
     wide, narrow = (hits.of_run(run, transposed=one, **asked) for one in (True, False))
     assert narrow.n_pool == narrow.n_known < wide.n_pool
     blind = [one.row("training chords", 3)["hits"] for one in (wide, narrow)]
@@ -317,7 +349,7 @@ def test_constant_predictions_get_what_the_mean_picture_gets(run, opened, tmp_pa
     silent = tmp_path / "silent"
     shutil.copytree(run.path, silent)
     np.save(silent / "predictions.npy", np.zeros((len(split.test), *mean.shape), np.float32))
-    nothing = hits.of_run(runs.open(silent), windows=windows, store=opened)
+    nothing = hits.of_run(runs.open(silent), windows=windows, store=opened, n_permutations=99)
     for k in nothing.ks:
         assert nothing.row("this run", k)["hits"] == pytest.approx(k / 101)
 
@@ -327,7 +359,7 @@ def test_an_audio_only_run_takes_the_place_of_the_audio_side(run, opened, new_li
     split = run.split(windows)
     perfect = runs.open(predicting(run, tmp_path, windows.target(split.test)))
     found = hits.of_run(run, blind=perfect, windows=windows, store=opened)
-    assert set(found.gains["against"]) == {"audio-only run"}
+    assert set(found.gains.set_index("k").loc[[1, 3, 5], "against"]) == {"audio-only run"}
     assert found.gains["high"].max() < 0
     assert "audio-only run: a run that hears no EEG" in found.describe()
     with pytest.raises(ParameterError, match="the audio-only run has other split"):
@@ -356,7 +388,7 @@ def test_a_leaky_split_cannot_tell(opened, tmp_path):
     assert found.n_candidates == 21
 
 
-def test_refuses_what_cannot_be_scored(run, opened, tmp_path):
+def test_refuses_what_cannot_be_scored(run):
     with pytest.raises(ParameterError, match="k=20 of 25 single chords is 80 % by chance: k is 5 at most"):
         hits.of_run(run, what="chords", ks=(1, 20))
     with pytest.raises(ParameterError, match=r"k=20 is larger than the number of candidates \(11\)"):
@@ -373,11 +405,9 @@ def test_refuses_what_cannot_be_scored(run, opened, tmp_path):
         hits.of_run(run, n_distractors=5000)
     with pytest.raises(ParameterError, match="does not hold whole steps"):
         hits.of_run(run, step=3)
-    config = training.configure(
-        opened, model="classifier", preset="fast", settings={"epochs": 1}, split="repeat", precision="float32"
-    )
+    classifier = dataclasses.replace(run, config=run.config | {"model": run.config["model"] | {"name": "classifier"}})
     with pytest.raises(ParameterError, match="is a classifier: it predicts no pictures"):
-        hits.of_run(training.train(opened, config, out=tmp_path, progress=False))
+        hits.of_run(classifier)
 
 
 def test_from_the_command_line_to_hits_and_music(new_listener):

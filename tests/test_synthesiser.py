@@ -10,7 +10,7 @@ from eegviz.errors import DataError, ParameterError
 SR = 22050
 ALL = np.random.default_rng(0).permutation(24)
 SOME = [0, 21, 5, 7, 2, 16, 9, 23]
-CORNERS = [(v, a) for v in (1, 5, 9) for a in (1, 5, 9)]
+CORNERS = [(1, 1), (1, 9), (5, 5), (9, 1), (9, 9)]
 
 
 @pytest.mark.parametrize(("valence", "arousal"), CORNERS)
