@@ -159,7 +159,7 @@ def test_settings():
     assert (echoes.encoder, echoes.listeners, echoes.hard_negatives, echoes.duration) == ("mel", True, 0, 1)
     assert models.default_audio("alignment") == "mel-db"
     assert alignment.GROUPS == ("stimulus", "subject")
-    assert alignment.features(echoes) == {"band": [0.5, 40.0], "context": 0.4}
+    assert alignment.features(echoes) == {"band": [0.5, 15.0], "context": 0.4}
     assert alignment.features(config(band=None, context=0, duration=4)) == {"duration": 4}
 
 
@@ -191,7 +191,8 @@ def test_shapes(preset, in_shape, out_shape):
     x, y = torch.randn(2, *in_shape), torch.rand(2, *out_shape)
     z, frames = net.embed_eeg(x)
     assert z.shape == (2, net.shared) == net.embed_music(y).shape
-    assert frames.shape == (2, net.n_tokens, net.shared)
+    assert frames.shape == (2, net.n_steps, net.frame_dim)
+    assert net.n_steps * net.frame_dim == net.bank.music.shape[1]
     assert torch.allclose(z.norm(dim=1), torch.ones(2), atol=1e-5)
     assert torch.allclose(net.embed_music(y).norm(dim=1), torch.ones(2), atol=1e-5)
     assert net(x).shape == (2, *out_shape)
@@ -200,16 +201,18 @@ def test_shapes(preset, in_shape, out_shape):
 
 def test_number_of_parameters():
     net = build()
-    w, hidden, shared, tokens = 8, 16, 8, 7
+    w, hidden, shared, latent = 8, 16, 8, 4
     attention = (w * w + w) + (2 * w * w + 2 * w) + (w * w + w) + 2 * w
     feed_forward = 2 * w + (w * 8 + 8) + (8 * w + w)
     expected = (
         (6 * w + w) + 4 * (w * w + w) + (5 * w * w + w) + (5 * w * w + w) + 2 * 2 * w
     )  # filters, listeners, convolutions
-    expected += attention + feed_forward + 2 * w + (tokens * w * hidden + hidden) + (3 * 4 * hidden + hidden)
+    expected += attention + feed_forward + 2 * w + (alignment.LAGS * w * latent + latent) + 1  # the gate
+    expected += 3 * latent * hidden + hidden
     expected += 2 * hidden + (hidden * hidden + hidden) + (hidden * shared + shared) + 1
-    assert net.n_tokens == tokens
-    assert n_parameters(net) == expected
+    frozen = sum(p.numel() for p in net.linear.parameters())
+    assert n_parameters(net) in (expected, expected + frozen)
+    assert sum(p.numel() for p in net.parameters() if p.requires_grad) == expected
 
 
 def test_the_scale_has_a_limit():
@@ -219,12 +222,32 @@ def test_the_scale_has_a_limit():
     assert net.scale.item() == 100
 
 
-def test_the_embedding_is_the_mean_of_its_frames_before_the_projector():
+def test_eeg_and_music_go_through_the_same_projector_and_the_eeg_begins_at_the_linear_decoder():
     net = fitted(dropout=0).eval()
-    taken = []
-    net.projector.register_forward_pre_hook(lambda _, given: taken.append(given[0]))
-    net.embed_eeg(torch.randn(2, *IN))
-    assert torch.allclose(taken[0], taken[1].mean(1), atol=1e-5)
+    x = torch.randn(2, *IN)
+    z, frames = net.embed_eeg(x)
+    assert torch.equal(frames, net.linear(x))
+    music = frames.flatten(1) * net.bank.spread + net.bank.mean
+    assert torch.allclose(z, net.project_music(music), atol=1e-5)
+    with torch.no_grad():
+        net.gate.fill_(1.0)
+    assert not torch.allclose(net.embed_eeg(x)[1], frames)
+
+
+def test_tokens_are_read_behind_the_music():
+    reading = alignment._reading(2, 14, 1, 0.4)  # tokens of a tenth of a second
+    assert torch.allclose(reading.sum(2), torch.ones(2, alignment.LAGS))
+    centres = (reading * (torch.arange(14) + 0.5) / 10).sum(2)
+    assert torch.allclose(centres[0], 0.25 + torch.linspace(0, 0.4, alignment.LAGS), atol=1e-5)
+    assert torch.allclose(centres[1], 0.75 + torch.linspace(0, 0.4, alignment.LAGS), atol=1e-5)
+
+
+def test_the_linear_decoder_finds_what_is_linear():
+    windows = Windows()
+    net = fitted(windows)
+    vectors = net.bank.standardised(net.music_vectors(torch.from_numpy(windows.target(np.arange(72)))))
+    found = net.linear(torch.from_numpy(windows.x)).flatten(1)
+    assert ((found - vectors) ** 2).mean() <= 1.05 * (vectors**2).mean()  # never much worse than the mean
 
 
 def test_the_bank_holds_the_distinct_training_seconds():
@@ -267,6 +290,8 @@ def test_the_listener_is_the_one_whose_covariance_is_nearest():
     who = net.spatial.nearest(x - x.mean(1, keepdim=True))
     assert (who == 1).float().mean() > 0.5  # others are like the mean of all
     x = x[who == 1]
+    with torch.no_grad():
+        net.gate.fill_(1.0)
     before = net.embed_eeg(x)[0]
     with torch.no_grad():
         net.listener_bias[0] += 1
@@ -311,6 +336,8 @@ def test_the_encoder_of_music_stays_frozen():
 def test_gradient_reaches_every_parameter_that_is_trained():
     windows = Windows()
     net = fitted(windows, dropout=0, hard_negatives=2).train()
+    with torch.no_grad():
+        net.gate.fill_(1.0)  # at zero nothing of the network is heard
     x, y, song = batch(windows)
     net.training_loss(net, x, y, song).backward()
     silent = [
@@ -330,7 +357,9 @@ def train(net, windows, rows=None):
 
 def test_it_overfits_one_batch():
     windows = Windows()
-    net = fitted(windows, dropout=0, epochs=60, batch_size=72, lr=5e-3, lr_decay=1.0, listeners=False)
+    net = fitted(windows, dropout=0, epochs=60, batch_size=72, lr=5e-3, lr_decay=1.0, listeners=False, regression=0)
+    with torch.no_grad():
+        net.gate.fill_(1.0)
     history = train(net, windows)
     assert history[0]["train_loss"] > 1
     assert history[-1]["train_loss"] < 0.1

@@ -154,7 +154,7 @@ def test_parameters_are_those_of_the_closed_form():
     rest = (dim + 1) * width + 2 * (width**2 + width) + 2 * width + 2 * width * (width + 1) + (width + 1) * dim
     assert sum(p.numel() for p in backbone.parameters()) == blocks * block + rest
     control = _dit.ControlNet(backbone, 6, 6, 3)
-    own = 2 * (width**2 + width) + 7 * width + 12 + 7 * width + 4 * width + 3 * width
+    own = 2 * (width**2 + width) + 7 * width + 7 * width + 4 * width + 3 * width
     assert sum(p.numel() for p in control.parameters()) == 2 * block + own
 
 
