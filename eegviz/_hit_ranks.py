@@ -185,17 +185,28 @@ def segments(table, *, seconds=SEGMENT, duration=1) -> Segments:
     return Segments(table.iloc[rows[:, 0]].assign(second=starts).reset_index(drop=True), rows, seconds)
 
 
-def pool(progressions):
-    """The distinct progressions among `progressions` (n, n_steps) in all twelve transpositions: ``(m, n_steps)``, sorted.
+def pool(progressions, *, transposed=True):
+    """The distinct progressions among `progressions` (n, n_steps), in all twelve transpositions or as they are.
 
-    Progressions without any chord are left out.
+    Parameters
+    ----------
+    progressions : array_like of int, shape (n, n_steps)
+        Those without any chord are left out.
+    transposed : bool
 
+    Returns
+    -------
+    ndarray of int, shape (m, n_steps)
+        Sorted.
+
+    Examples
+    --------
     >>> pool([[0, 0], [0, 0], [24, 24]]).tolist()[:3], len(pool([[0, 0]])), len(pool([[0, 7], [2, 9]]))
     ([[0, 0], [1, 1], [2, 2]], 12, 12)
     """
     rows = np.atleast_2d(np.asarray(progressions, int))
     rows = rows[(rows != chords.NONE).any(1)]
-    every = [chords.transpose(rows, semitones) for semitones in range(12)]
+    every = [chords.transpose(rows, semitones) for semitones in range(12 if transposed else 1)]
     return np.unique(np.concatenate(every), axis=0)
 
 
@@ -238,8 +249,8 @@ def candidates(true, pool, *, n_distractors=DISTRACTORS, seed=0):
         others = pool[(pool != one).any(1)]
         if len(others) < n_distractors:
             raise ParameterError(
-                f"the training holds {len(pool)} distinct progressions in all transpositions, {len(others)} beside a true "
-                f"one: too few for n_distractors={n_distractors}. Ask for fewer, or train on more music."
+                f"the training gives {len(pool)} distinct progressions to draw from, {len(others)} beside a true one: too "
+                f"few for n_distractors={n_distractors}. Ask for fewer, or train on more music."
             )
         rng = np.random.default_rng([seed, *one.tolist()])
         drawn[i, 0], drawn[i, 1:] = one, others[rng.choice(len(others), n_distractors, replace=False)]

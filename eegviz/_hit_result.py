@@ -43,7 +43,9 @@ class Result:
         Segments (single chords) that were ranked; those left out because they have no chord; listeners.
     n_candidates, n_pool, n_known : int
         Candidates; progressions that distractors come from; distinct ones of the training before transposition.
+    transposed : bool
     scoring : str
+    centred : bool
     seed : int
     table : pandas.DataFrame
         A row for each answer and k: ``answer``, ``group`` (this run, EEG, no EEG, music), ``k``, ``hits``, ``low``,
@@ -70,7 +72,9 @@ class Result:
     n_candidates: int
     n_pool: int
     n_known: int
+    transposed: bool
     scoring: str
+    centred: bool
     seed: int
     table: pd.DataFrame
     gains: pd.DataFrame
@@ -134,7 +138,7 @@ class Result:
             told = self.gains[column].tolist()
             cells = "".join(f"{'n/a' if value is None else f'{100 * value:+.1f}':>8}" for value in told)
             lines.append(f"{title:<22}{cells}")
-        lines.append(f"{'  better than':<22}" + "".join(f"{_SHORT.get(one, one):>8}" for one in self.gains["against"]))
+        lines.append(f"{'  against':<22}" + "".join(f"{_SHORT.get(one, one):>8}" for one in self.gains["against"]))
         lines.append("")
         return "\n".join([*lines, *(part for note in self._notes() for part in _wrapped(note, "    "))])
 
@@ -148,12 +152,16 @@ class Result:
             return "candidates: 12 major triads, 12 minor triads, no chord"
         return (
             f"candidates: the true progression and {self.n_candidates - 1} distractors, drawn (seed {self.seed}) from "
-            f"{self.n_pool} progressions: {self.n_known} of the training in all 12 transpositions"
+            f"{self.n_pool} progressions: {self.n_known} of the training{' in all 12 transpositions' if self.transposed else ''}"
         )
 
     def _notes(self):
         mine = self.table[self.table["answer"] == "this run"].iloc[0]
-        notes = [f"interval: bootstrap over {mine['unit']}" if mine["unit"] else "interval: n/a"]
+        notes = [
+            "chance k/N: of an answer that knows nothing of music; the audio side alone knows which chords are frequent, "
+            "and distractors in other keys are easily told from them"
+        ]
+        notes += [f"interval: bootstrap over {mine['unit']}" if mine["unit"] else "interval: n/a"]
         notes.append(f"p: {mine['p_unit']}; for each k by itself")
         notes += [
             f"{answer}: {_ANSWERS[answer]}" for answer in dict.fromkeys(self.table["answer"]) if answer in _ANSWERS
@@ -167,6 +175,8 @@ class Result:
         how = (
             "cosine of chroma and chord, each less its mean" if self.scoring == "cosine" else "log-probability of chord"
         )
+        if self.centred:
+            notes.append("centred: less each recording's mean likeness to each chord, which uses the test recording")
         notes.append(f"score of a candidate: mean over its steps of the {how}; ties count at their expectation")
         notes.append("chords are those of the true sound; of pictures they are found less well: see true pictures")
         return notes
@@ -175,13 +185,13 @@ class Result:
 def _in_words(row, n_candidates):
     """``Hits@20 68.2 % where 20 of 101 candidates give 19.8 % by chance``."""
     said = (
-        f"Hits@{row['k']} {100 * row['hits']:.1f} % where {row['k']} of {n_candidates} candidates give "
+        f"Hits@{row['k']} {100 * row['hits']:.1f} % where {row['k']} of {n_candidates} candidates {'gives' if row['k'] == 1 else 'give'} "
         f"{100 * row['chance']:.1f} % by chance"
     )
     if row["low"] is not None:
         said += f", 95 % interval {100 * row['low']:.1f} to {100 * row['high']:.1f} %"
     if row["p"] is not None:
-        said += f", p {'= ' if row['p'] >= 0.001 else ''}{p_value(row['p'])}"
+        said += f", p {'= ' if row['p'] >= 0.001 else ''}{p_value(row['p']).replace('<', '< ')}"
     return said
 
 

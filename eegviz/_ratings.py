@@ -1,4 +1,4 @@
-"""Ratings, entropies, and the linear predictor of ratings (public in `eegviz.emotion`)."""
+"""Ratings, and the linear predictor of ratings (public in `eegviz.emotion`)."""
 
 from __future__ import annotations
 
@@ -7,83 +7,23 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from eegviz import features
 from eegviz.errors import DataError, ParameterError
 
 RATINGS = ("valence", "arousal")
 SCALE = (1.0, 9.0)  # self-assessment manikins of DEAP
 MIDDLE = 5.0  # above it a rating is high; at it, low (our choice)
-QUADRANTS = ("V+A+", "V-A+", "V-A-", "V+A-")  # valence high or low, arousal high or low
-BANDS = {
-    "theta": (4, 8),
-    "alpha": (8, 14),
-    "beta": (14, 31),
-    "gamma": (31, 45),
-}  # Hz; DEAP's files hold 4 to 45; our choice
+QUADRANTS = ("HVHA", "LVHA", "HVLA", "LVLA")  # high or low valence, high or low arousal
 ALPHAS = tuple(10.0**k for k in range(-1, 6))  # strengths of the ridge; our choice
-C = 0.01  # inverse strength of the logistic regression; our choice
-_FLOOR = 1e-12  # µV², so that a silent channel has a logarithm
-
-
-def entropy(eeg, *, sfreq, bands=None):
-    """Differential entropy of each channel in each band.
-
-    Parameters
-    ----------
-    eeg : array_like, shape (n, n_channels, n_times)
-        Segments in microvolts.
-    sfreq : float
-        Hertz.
-    bands : dict of str to tuple of float, optional
-        Low edge (in) and high edge (out) in hertz; default `BANDS`, without what lies above half of `sfreq`.
-
-    Returns
-    -------
-    ndarray, shape (n, n_bands · n_channels)
-        Nats, band after band.
-
-    Raises
-    ------
-    ParameterError
-        A band that holds no frequency.
-
-    Examples
-    --------
-    The entropy of Gaussian noise that is 2 µV strong in one band is ½·ln(2πe·4):
-
-    >>> time = np.arange(512) / 128
-    >>> wave = np.sqrt(8) * np.sin(2 * np.pi * 10 * time)[None, None]
-    >>> found = entropy(wave, sfreq=128, bands={"alpha": (8, 14)})
-    >>> round(float(found[0, 0]), 3), round(float(0.5 * np.log(2 * np.pi * np.e * 4)), 3)
-    (2.112, 2.112)
-    """
-    bands = {name: band for name, band in BANDS.items() if band[1] <= sfreq / 2} if bands is None else dict(bands)
-    eeg = np.asarray(eeg)
-    density = features.periodogram(eeg, sfreq=sfreq)  # (n, n_freqs, n_channels)
-    frequency = np.fft.rfftfreq(eeg.shape[-1], 1 / sfreq)
-    parts = []
-    for name, (low, high) in bands.items():
-        inside = (frequency >= low) & (frequency < high)
-        if not inside.any():
-            raise ParameterError(
-                f"band {name} ({low:g}–{high:g} Hz) holds no frequency of {eeg.shape[-1] / sfreq:g} s at {sfreq:g} Hz: take "
-                "longer segments or another band."
-            )
-        variance = density[:, inside].sum(1, dtype=float) * (frequency[1] - frequency[0])
-        parts.append(0.5 * np.log(2 * np.pi * np.e * (variance + _FLOOR)))
-    if not parts:
-        raise ParameterError(f"no band lies below {sfreq / 2:g} Hz, half the sampling rate: name bands that do.")
-    return np.concatenate(parts, axis=1)
 
 
 def quadrants(valence, arousal, *, middle=MIDDLE):
     """Names of the quadrants of ratings: array of `QUADRANTS`, shape (n,).
 
     >>> quadrants([8, 2, 2, 8], [8, 8, 2, 2]).tolist()
-    ['V+A+', 'V-A+', 'V-A-', 'V+A-']
+    ['HVHA', 'LVHA', 'LVLA', 'HVLA']
     """
-    high = [np.where(np.asarray(one, float) > middle, "+", "-") for one in (valence, arousal)]
-    return np.char.add(np.char.add("V", high[0]), np.char.add("A", high[1]))
+    high = [np.where(np.asarray(one, float) > middle, "H", "L") for one in (valence, arousal)]
+    return np.char.add(np.char.add(high[0], "V"), np.char.add(high[1], "A"))
 
 
 def check_ratings(table, *, where="the table"):
@@ -126,14 +66,14 @@ def check_ratings(table, *, where="the table"):
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """A fitted predictor of valence and arousal; made by `fit`.
+    """A fitted predictor of valence, arousal and quadrant; made by `fit`.
 
     Attributes
     ----------
     listeners : tuple of str
         Whom it was fitted on.
     alphas : dict of str to float
-        Strength of the ridge for each rating.
+        Strength of the ridge for valence, arousal and quadrant.
     within_listener : bool
         Whether features are standardised within each listener.
     """
@@ -142,7 +82,8 @@ class Predictor:
     alphas: dict
     within_listener: bool
     models: dict = field(repr=False)
-    namer: object = field(repr=False)
+    centre: np.ndarray = field(repr=False)
+    spread: np.ndarray = field(repr=False)
 
     def predict(self, values, subjects):
         """Ratings of rows: ``(n, 2)``, valence and arousal, kept within `SCALE`.
@@ -153,18 +94,19 @@ class Predictor:
         subjects : array_like of n labels
             Listener of each row; all rows of a listener are standardised together.
         """
-        ready = _ready(values, subjects, self.within_listener)
-        return np.stack([np.clip(self.models[name].predict(ready), *SCALE) for name in RATINGS], axis=1)
+        ready = self._ready(values, subjects)
+        return np.stack([np.clip(np.ravel(self.models[name].predict(ready)), *SCALE) for name in RATINGS], axis=1)
 
     def name(self, values, subjects):
-        """Quadrants of rows, array of str; the only one where training had one."""
-        if isinstance(self.namer, str):
-            return np.full(len(values), self.namer)
-        return self.namer.predict(_ready(values, subjects, self.within_listener))
+        """Quadrants of rows, array of str: the one whose regression is highest; parameters as in `predict`."""
+        return np.array(QUADRANTS)[self.models["quadrant"].predict(self._ready(values, subjects)).argmax(1)]
+
+    def _ready(self, values, subjects):
+        return (_standardised(values, subjects, self.within_listener) - self.centre) / self.spread
 
 
-def fit(values, table, *, within_listener=True, alphas=ALPHAS, c=C) -> Predictor:
-    """Fit ridge regressions of valence and arousal, and a logistic regression of their quadrant.
+def fit(values, table, *, within_listener=True, alphas=ALPHAS) -> Predictor:
+    """Fit ridge regressions of valence, of arousal, and of each quadrant (1 in it, 0 out of it).
 
     Parameters
     ----------
@@ -174,9 +116,8 @@ def fit(values, table, *, within_listener=True, alphas=ALPHAS, c=C) -> Predictor
         One row each: ``subject``, ``valence``, ``arousal``.
     within_listener : bool
     alphas : sequence of float
-        To choose from on folds of whole listeners; the middle one is taken with a single listener.
-    c : float
-        Inverse strength of the logistic regression.
+        Strengths to choose from on folds of whole listeners, by the squared error or the share of right quadrants; the
+        middle one is taken with a single listener.
 
     Returns
     -------
@@ -187,29 +128,52 @@ def fit(values, table, *, within_listener=True, alphas=ALPHAS, c=C) -> Predictor
     DataError, ParameterError
         Ratings that are missing, features that are not finite or do not fit.
     """
-    from sklearn.linear_model import LogisticRegression, RidgeCV
     from sklearn.model_selection import GroupKFold
 
     table = rated(table, values)
     subjects = table["subject"].to_numpy(str)
-    ready, n_listeners = _ready(values, subjects, within_listener), len(np.unique(subjects))
-    alphas = [float(alpha) for alpha in alphas]
-    if not alphas or min(alphas) <= 0 or not c > 0:
-        raise ParameterError(f"alphas={alphas}, c={c}: expected numbers above 0.")
-    models, chosen = {}, {}
-    for name in RATINGS:
-        if n_listeners < 2:
-            model = RidgeCV(alphas=[alphas[len(alphas) // 2]])
-        else:
-            folds = GroupKFold(min(5, n_listeners)).split(ready, groups=subjects)
-            model = RidgeCV(alphas=alphas, cv=list(folds), scoring="neg_mean_squared_error")
-        models[name] = model.fit(ready, table[name].to_numpy())
-        chosen[name] = float(model.alpha_)
-    named = quadrants(table["valence"], table["arousal"])
-    namer = str(named[0])
-    if len(set(named)) > 1:
-        namer = LogisticRegression(C=c, max_iter=2000).fit(ready, named)
-    return Predictor(tuple(np.unique(subjects).tolist()), chosen, bool(within_listener), models, namer)
+    ready, n_listeners = _standardised(values, subjects, within_listener), len(np.unique(subjects))
+    alphas = np.array([float(alpha) for alpha in alphas])
+    if not len(alphas) or not alphas.min() > 0:
+        raise ParameterError(f"alphas={alphas.tolist()}: expected numbers above 0.")
+    centre, spread = ready.mean(0), ready.std(0)
+    spread = np.where(spread > 0, spread, 1.0)
+    ready = (ready - centre) / spread
+    folds = list(GroupKFold(min(5, n_listeners)).split(ready, groups=subjects)) if n_listeners > 1 else []
+    named = quadrants(table["valence"], table["arousal"])[:, None] == np.array(QUADRANTS)
+    targets = {name: table[[name]].to_numpy() for name in RATINGS} | {"quadrant": named.astype(float)}
+    chosen, models = {}, {}
+    for name, target in targets.items():
+        loss = _wrong if name == "quadrant" else _squared_error
+        chosen[name] = _strength(ready, target, folds, alphas, loss)
+        models[name] = _ridge(chosen[name]).fit(ready, target)
+    return Predictor(tuple(np.unique(subjects).tolist()), chosen, bool(within_listener), models, centre, spread)
+
+
+def _ridge(alpha):
+    from sklearn.linear_model import Ridge
+
+    return Ridge(alpha=alpha, solver="svd")
+
+
+def _strength(values, target, folds, alphas, loss):
+    """The strength with the least loss over all folds; every strength is fitted at once, as a target of its own."""
+    if not folds:
+        return float(alphas[len(alphas) // 2])
+    width, total = target.shape[1], np.zeros(len(alphas))
+    for train, held in folds:
+        fitted = _ridge(np.repeat(alphas, width)).fit(values[train], np.tile(target[train], len(alphas)))
+        predicted = fitted.predict(values[held]).reshape(len(held), len(alphas), width)
+        total += [loss(predicted[:, i], target[held]) for i in range(len(alphas))]
+    return float(alphas[int(np.argmin(total))])
+
+
+def _squared_error(predicted, target):
+    return float(((predicted - target) ** 2).sum())
+
+
+def _wrong(predicted, target):
+    return float((predicted.argmax(1) != target.argmax(1)).sum())
 
 
 def rated(table, values):
@@ -228,8 +192,8 @@ def rated(table, values):
     return there
 
 
-def _ready(values, subjects, within_listener):
-    """Features as they are fitted: finite, standardised within each listener."""
+def _standardised(values, subjects, within_listener):
+    """Finite features, standardised within each listener where that is asked for."""
     values, subjects = np.array(values, float), np.asarray(subjects).astype(str)
     if values.ndim != 2 or subjects.shape != (len(values),):
         raise ParameterError(

@@ -31,17 +31,21 @@ from eegviz import features
 from eegviz.errors import DataError, ParameterError
 
 PITCHES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+FLATS = {"Db": "C#", "Eb": "D#", "Gb": "F#", "Ab": "G#", "Bb": "A#"}
 LABELS = (*(f"{one}:maj" for one in PITCHES), *(f"{one}:min" for one in PITCHES), "N")
 NONE = 24  # the number of no chord
 STEP = 1.0  # seconds of one chord; our choice
 TRIADS = {"maj": (0, 4, 7), "min": (0, 3, 7)}
 NO_CHORD = 0.45  # correlation with a triad below which a step has no chord; our choice
+FLAT = 0.25  # contrast of a chroma, |less its mean| / |itself|, below which a step has no chord (noise has .02 to .15, music
+# .36 and more); our choice
 SHARPNESS = 8.0  # of `log_probability`: a correlation higher by .1 is exp(.8), about twice, as likely; our choice
 SILENT_DB = 60.0  # below full scale (root mean square): a step of sound that has no chord; our choice
 FLOOR_DB = 20.0  # (doubled) decibels above a picture's lowest level, under which a step has no chord; our choice
 LOWEST, HIGHEST = 45, 96  # MIDI numbers of the notes that explain a picture, A2 to C7; our choice
-PARTIALS, DECAY = 10, 0.7  # overtones of these notes, and the amplitude of each over the one before; our choice
-NOISES = 8  # broad triangles along the bins that explain drums and breath; our choice
+PARTIALS, DECAY = 10, 0.65  # overtones of these notes, and the amplitude of each over the one before; our choice
+NOISES = 20  # broad triangles along the bins that explain drums and breath; our choice
+COMPRESSION = 0.25  # of power: overtones, which tell low notes apart, are weak; our choice, made on known chords
 ROUNDS = 60  # multiplicative updates; our choice
 _BLOCK = 64  # pictures at a time
 _EPS = 1e-12
@@ -70,21 +74,22 @@ def names(labels):
 
 
 def numbers(labels):
-    """Numbers of chord names: an int array of the same shape.
+    """Numbers of chord names, with sharps or flats: an int array of the same shape.
 
     Raises
     ------
     ParameterError
         For an unknown name; the message lists the known ones.
 
-    >>> numbers(["C:maj", "A:min", "N"]).tolist()
-    [0, 21, 24]
+    >>> numbers(["C:maj", "Bb:min", "N"]).tolist()
+    [0, 22, 24]
     """
     asked = np.asarray(labels)
-    unknown = sorted(set(asked.ravel().tolist()) - set(LABELS), key=str)
+    known = {name: i for i, name in enumerate(LABELS)}
+    known |= {f"{flat}:{kind}": known[f"{sharp}:{kind}"] for flat, sharp in FLATS.items() for kind in TRIADS}
+    unknown = sorted(set(asked.ravel().tolist()) - set(known), key=str)
     if unknown:
         raise ParameterError(f"unknown chord {unknown[0]!r}; known are {', '.join(LABELS)}.")
-    known = {name: i for i, name in enumerate(LABELS)}
     return np.array([known[name] for name in asked.ravel().tolist()], int).reshape(asked.shape)
 
 
@@ -155,7 +160,7 @@ def sound_chroma(y, *, sr=features.SR, step=STEP):
 def picture_chroma(pictures, *, kind="mel-db", step=STEP, ref_db=None, max_db=features.MAX_DB):
     """Chroma of normalised spectrograms, one a step, from the notes that explain them.
 
-    A picture is brought back to power; the mean of its amplitude over the frames of a step is written as a sum, without
+    A picture is brought back to power; the mean of its power, compressed (`COMPRESSION`), over the frames of a step is written as a sum, without
     negative parts, of notes with overtones and of broad noises (Kullback-Leibler divergence, multiplicative updates [2]_);
     the notes' parts are added up by pitch class, as in NNLS chroma [1]_.
 
@@ -217,7 +222,7 @@ def picture_chroma(pictures, *, kind="mel-db", step=STEP, ref_db=None, max_db=fe
         power = features.from_db(power) if kind.endswith("-db") else power
         floor = 10 ** ((ref_db - max_db) / 20)
         steps = power.reshape(len(block) * n_steps, round(frames), -1)
-        amplitude = np.sqrt(np.maximum(steps - floor, 0)).mean(1)
+        amplitude = (np.maximum(steps - floor, 0) ** COMPRESSION).mean(1)
         silent = steps.mean(1).max(1) < floor * 10 ** (FLOOR_DB / 20)
         amplitude[silent] = 0
         out[start : start + len(block)] = _notes_of(amplitude, bases).reshape(len(block), n_steps, 12)
@@ -236,8 +241,8 @@ def likeness(chroma, *, no_chord=NO_CHORD):
     Returns
     -------
     ndarray, shape (…, 25)
-        Pearson's correlation with the template of each triad (the cosine of both less their means), and `no_chord`; 0
-        and 1 for silence, and where all pitch classes are alike.
+        Pearson's correlation with the template of each triad (the cosine of both less their means), 0 where all pitch
+        classes are alike; then `no_chord`, or 1 where they are nearly alike (`FLAT`), as in noise and silence.
 
     Raises
     ------
@@ -257,12 +262,11 @@ def likeness(chroma, *, no_chord=NO_CHORD):
     if not np.isfinite(chroma).all() or (chroma.size and chroma.min() < 0):
         raise DataError("chroma holds NaN, infinite or negative values: shares of pitch classes are 0 or more.")
     centred, shape = chroma - chroma.mean(-1, keepdims=True), templates() - 0.25
-    size = np.linalg.norm(centred, axis=-1, keepdims=True)
-    flat = size <= 1e-9 * (chroma.sum(-1, keepdims=True) + _EPS)
-    centred = np.divide(centred, size, out=np.zeros_like(centred), where=~flat)
+    size, whole = (np.linalg.norm(one, axis=-1, keepdims=True) for one in (centred, chroma))
+    centred = np.divide(centred, size, out=np.zeros_like(centred), where=size > 1e-9 * whole)
     out = np.empty((*chroma.shape[:-1], 25))
     out[..., :NONE] = centred @ (shape / np.linalg.norm(shape, axis=1, keepdims=True)).T
-    out[..., NONE] = np.where(flat[..., 0], 1.0, no_chord)
+    out[..., NONE] = np.where(size < FLAT * whole + _EPS, 1.0, no_chord)[..., 0]
     return out
 
 

@@ -8,9 +8,8 @@ Conventions
 -----------
 - Ratings are those of DEAP: valence and arousal from 1 to 9 (`SCALE`), one of each a recording; the four *quadrants* are
   high or low in both, high above `MIDDLE`.
-- Features are the differential entropy of each channel in each band, ½·ln(2πe·σ²) with the band's variance in µV² (for
-  Gaussian signals, Shi, Jiao & Lu 2013, doi:10.1109/EMBC.2013.6611075), averaged over the segments of a recording; or any
-  other numbers a row, such as the tokens of a run.
+- Features are the differential entropies of each channel in each band (`eegviz.features.differential_entropy`), averaged over
+  the segments of a recording; or any other numbers a row, such as the tokens of a run.
 - Features are standardised **within each listener**, by default: entropies of two heads differ more than those of two
   emotions. For the test listeners this uses all their recordings, though never their ratings (transductive).
 - Fitting sees the ratings of the training listeners only; the strength of the ridge is chosen on folds of whole training
@@ -20,7 +19,7 @@ Conventions
   and is hard to beat: an EEG predictor below it says less about a listener's emotion than the piece's name does.
 - p: ratings change places among the recordings of a listener, alike for all listeners where they heard the same pieces.
 
-Functions: `entropy`, `of_store` (features of a store, fitted and scored), `score` (of any features), `fit` (a `Predictor`),
+Functions: `of_store` (features of a store, fitted and scored), `score` (of any features), `fit` (a `Predictor`),
 `entropies` (of a store), `quadrants`, `check_ratings`.
 """
 
@@ -36,15 +35,12 @@ import pandas as pd
 from eegviz import _checks, features, nulls, scorecard, stats, windowing
 from eegviz._ratings import (
     ALPHAS,
-    BANDS,
     MIDDLE,
     QUADRANTS,
     RATINGS,
     SCALE,
-    C,
     Predictor,
     check_ratings,
-    entropy,
     fit,
     quadrants,
     rated,
@@ -54,17 +50,14 @@ from eegviz.verdict import p_value
 
 __all__ = [
     "ALPHAS",
-    "BANDS",
     "MIDDLE",
     "QUADRANTS",
     "RATINGS",
     "SCALE",
-    "C",
     "Emotion",
     "Predictor",
     "check_ratings",
     "entropies",
-    "entropy",
     "fit",
     "of_store",
     "quadrants",
@@ -120,7 +113,7 @@ class Emotion:
 
 
 def score(
-    values, table, *, test, within_listener=True, alphas=ALPHAS, c=C, n_permutations=scorecard.PERMUTATIONS, seed=0
+    values, table, *, test, within_listener=True, alphas=ALPHAS, n_permutations=scorecard.PERMUTATIONS, seed=0
 ) -> Emotion:
     """Fit on all listeners but the test listeners, and score these.
 
@@ -132,7 +125,7 @@ def score(
         One row each: ``recording``, ``subject``, ``stimulus``, ``valence``, ``arousal``.
     test : sequence of str
         Listeners that are held out.
-    within_listener, alphas, c
+    within_listener, alphas
         As in `fit`.
     n_permutations : int
     seed : int
@@ -158,7 +151,7 @@ def score(
     if held.all():
         raise ParameterError(f"all {len(known)} listeners are test listeners: none is left to train on.")
     train = table[~held]
-    predictor = fit(values[~held], train, within_listener=within_listener, alphas=alphas, c=c)
+    predictor = fit(values[~held], train, within_listener=within_listener, alphas=alphas)
     found = table[held].reset_index(drop=True)
     subjects = found["subject"].to_numpy(str)
     predicted = predictor.predict(values[held], subjects)
@@ -188,12 +181,12 @@ def entropies(store, *, condition="listening", segment=SEGMENT, bands=None):
         Recordings of this condition; several separated by commas.
     segment : float
         Seconds; entropies are averaged over a recording's segments.
-    bands : dict, optional
-        As in `entropy`.
+    bands : dict of str to tuple of float, optional
+        Hertz; default those of `eegviz.features.BANDS` that lie below half the rate.
 
     Returns
     -------
-    values : ndarray, shape (n_recordings, n_bands · n_channels)
+    values : ndarray, shape (n_recordings, n_channels · n_bands)
     table : pandas.DataFrame
         A row each: recording, subject, stimulus, valence, arousal.
 
@@ -204,13 +197,13 @@ def entropies(store, *, condition="listening", segment=SEGMENT, bands=None):
     ParameterError
         A recording that is shorter than a segment.
     """
-    found = check_ratings(store.recordings, where=f"the store {store.path}")
+    told = check_ratings(store.recordings, where=f"the store {store.path}")
     rows = windowing.recordings(store, condition)
-    rows = rows[rows["recording"].isin(found["recording"])]
+    rows = rows[rows["recording"].isin(told["recording"])]
     if rows.empty:
         raise DataError(f"the store {store.path} has no rated recording of condition {condition!r}.")
     rows = rows.assign(
-        **{name: found.set_index("recording").loc[rows["recording"], name].to_numpy() for name in RATINGS}
+        **{name: told.set_index("recording").loc[rows["recording"], name].to_numpy() for name in RATINGS}
     )
     names, out = store.ch_names(rows["recording"].iloc[0]), []
     for row in rows.to_dict("records"):
@@ -226,7 +219,9 @@ def entropies(store, *, condition="listening", segment=SEGMENT, bands=None):
                 f"recording {row['recording']} has {signal.shape[1] / row['sfreq']:g} s, shorter than a segment of {segment:g} s."
             )
         parts = signal[:, : n * n_times].reshape(len(signal), n, n_times).swapaxes(0, 1) * features.MICROVOLT
-        out.append(entropy(parts, sfreq=row["sfreq"], bands=bands).mean(0))
+        asked = {k: b for k, b in features.BANDS.items() if b[1] < row["sfreq"] / 2} if bands is None else bands
+        found = features.differential_entropy(parts, sfreq=row["sfreq"], bands=asked)
+        out.append(found.mean(0, dtype=float).ravel())
     columns = ["recording", "subject", "stimulus", *RATINGS]
     return np.stack(out), rows[columns].reset_index(drop=True)
 
@@ -310,7 +305,7 @@ def _empty(what, n, *, chance):
 
 def _interval(values, listeners):
     if len(values) < scorecard.MIN_LISTENERS:
-        return {"unit": f"{len(values)} listener{'s' * (len(values) != 1)}: no interval over listeners"}
+        return {"unit": f"{len(values)} listener{'s' * (len(values) != 1)}"}
     found = stats.bootstrap_interval(values, np.asarray(listeners))
     few = f" (few: covers about {scorecard.COVERAGE[len(values)]} %)" if len(values) in scorecard.COVERAGE else ""
     return {"low": found.low, "high": found.high, "unit": f"{len(values)} listeners{few}"}
@@ -374,7 +369,7 @@ def _in_words(row, majority):
     if row["score"] is None:
         return f"{row['what']}: n/a, {row['note']}"
     interval = "no interval" if row["low"] is None else f"95 % interval {row['low']:.3f} to {row['high']:.3f}"
-    p = "" if row["p"] is None else f", p {'= ' if row['p'] >= 0.001 else ''}{p_value(row['p'])}"
+    p = "" if row["p"] is None else f", p {'= ' if row['p'] >= 0.001 else ''}{p_value(row['p']).replace('<', '< ')}"
     chance = "chance 0" if row["chance"] == 0 else f"chance {row['chance']:.2f}, most frequent quadrant {majority:.3f}"
     said = f"{row['what']} {row['score']:.3f} ({interval} over {row['unit']}{p}; {chance})"
     if row["no_eeg"] is None:

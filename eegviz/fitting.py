@@ -95,8 +95,9 @@ def fit(
         With ``loss(output, target)``. Changed in place; ends with the weights of the best validation epoch. Where
         training is more than the loss of an output, it has some of: ``training_loss(run, x, y, …, part=…)``, which computes
         its ``forward`` through `run`; ``validation_loss(run, x, y, …)``, the same for validation; ``begin_epoch(epoch)``, told
-        from 0; ``optimizers()``, one for each part, which learn from a batch in turn; ``logged``, a dict of tensors of the
-        last step, whose means go into the history.
+        from 0, which returns True where a new stage begins, whose losses mean something else: no epoch before it is the
+        best any more; ``optimizers()``, one for each part, which learn from a batch in turn; ``logged``, a dict of tensors
+        of the last step, whose means go into the history.
     batches : callable
         ``batches(index) -> (x, y, …)`` arrays of the windows `index`.
     train, validation : np.ndarray of int
@@ -145,8 +146,8 @@ def fit(
         start, epoch = time.monotonic(), len(state.history)
         order = np.random.default_rng([seed, epoch]).permutation(train)
         torch.manual_seed(int(np.random.default_rng([seed, epoch, 1]).integers(2**31)))  # of the dropout
-        if hasattr(net, "begin_epoch"):
-            net.begin_epoch(epoch)
+        if hasattr(net, "begin_epoch") and net.begin_epoch(epoch):
+            state.forget_best()
         for group in (group for optimizer in optimizers.values() for group in optimizer.param_groups):
             group["lr"] = settings.lr * getattr(settings, "lr_decay", 1.0) ** epoch
         wrapped.train()
@@ -232,6 +233,9 @@ class _State:
             self.best = {k: v.detach().cpu().clone() for k, v in net.state_dict().items()}
         else:
             self.stale += 1
+
+    def forget_best(self):
+        self.best, self.best_loss, self.stale = None, float("inf"), 0
 
     def save(self, folder, net, optimizers):
         states = {part: optimizer.state_dict() for part, optimizer in optimizers.items()}

@@ -4,7 +4,8 @@ A generator makes fluent music without any EEG, so that a sample that looks and 
 are kept apart here:
 
 - *Is it music?* **Fréchet distance** between the samples and the true test pictures, in the embedding of a frozen music
-  encoder: small where the samples as a whole are distributed like music. It asks nothing of the EEG.
+  encoder: small where the samples as a whole are distributed like music. It asks nothing of the EEG: the row "(no EEG,
+  many noises)" shows what a diffusion plays by itself. (All other rows begin from one noise; without EEG they are one sample.)
 - *Is it the right music?* **Similarity**: cosine of the sample's embedding and that of its own target.
 - *Is it the EEG?* **Conditioning-use gap**: by how much the samples are more similar to their own targets under the EEG
   than under none (zero), a substitute (noise with the same spectra), the EEG of another second of the same recording
@@ -38,6 +39,7 @@ from eegviz.models.mel_autoencoder import MelAutoencoder
 REAL = "real EEG"
 SUBSTITUTES = ("zero EEG", "noise EEG", "shuffled", "other listener")
 TELLING = "shuffled"  # the gap that the right second alone can give
+MUSIC = 512  # samples without any EEG, at most (our choice)
 GUIDANCES = (0.0, 1.0, 2.0, 4.0)  # of the sweep (our choice)
 BLOCK = 256  # pictures embedded at a time
 SCORES = ("similarity", "frechet", "retrieval")
@@ -93,7 +95,8 @@ class Generation:
     encoder : str
         In whose embedding.
     table : pandas.DataFrame
-        A row each for real EEG, its substitutes, and the true training pictures as a reference: ``eeg``, ``n`` windows,
+        A row each for real EEG, its substitutes, the true training pictures as a reference, and of a diffusion what it plays
+        without EEG: ``eeg``, ``n`` windows,
         ``similarity`` (mean over listeners), ``frechet`` (to the true test pictures), ``retrieval`` (within-song
         percentile); None where not defined.
     gaps : dict of str to stats.Paired or None
@@ -229,6 +232,7 @@ def check(run, *, windows=None, store=None, guidances=GUIDANCES, seed=0) -> Gene
     sweep, oracle = pd.DataFrame(), None
     if hasattr(net, "oracle"):
         draw = _Draw(run, net, windows, split)
+        rows.append(scorer.unasked("(no EEG, many noises)", draw.music(min(MUSIC, len(scorer.table)))))
         sweep = _sweep(draw, scorer, guidances, order[TELLING], seed)
         if net.config.music_share:
             row, _ = scorer.row("", draw.oracle())
@@ -391,7 +395,7 @@ class _Scorer:
 
     def embed(self, pictures):
         with torch.inference_mode():
-            blocks = (np.ascontiguousarray(pictures[i : i + BLOCK], np.float32) for i in range(0, len(pictures), BLOCK))
+            blocks = (np.array(pictures[i : i + BLOCK], np.float32) for i in range(0, len(pictures), BLOCK))
             return np.concatenate([self._encoder.embed(torch.from_numpy(block)).double().numpy() for block in blocks])
 
     def frechet(self, pictures):
@@ -413,6 +417,16 @@ class _Scorer:
             "frechet": frechet(embedded, self._true).distance,
             "retrieval": None if found is None else _over_listeners(found.percentile, listener),
         }, values  # fmt: skip
+
+    def unasked(self, name, pictures):
+        """A row of pictures that belong to no window: each is held against the target of some window."""
+        embedded = self.embed(pictures)
+        rows = np.linspace(0, len(self.table) - 1, len(pictures)).astype(int)
+        like = similarity(embedded, self.targets[rows])
+        return {
+            "eeg": name, "n": len(pictures), "similarity": _over_listeners(like, self.table["subject"].to_numpy(str)[rows]),
+            "frechet": frechet(embedded, self._true).distance, "retrieval": None,
+        }  # fmt: skip
 
 
 def _encoder(net, windows, split):
@@ -440,6 +454,13 @@ class _Draw:
         net.config = net.config.model_copy(update={"guidance": guidance})
         blocks = fitting.predictor(net, compute=self._compute)
         return np.concatenate(list(blocks(lambda rows: (self._windows.pictures(rows), None), self._test)))
+
+    def music(self, n):
+        net = self._net.to(self._compute.device).eval()
+        with torch.inference_mode():
+            return np.concatenate([
+                net.music(min(BLOCK, n - i), seed=i).cpu().numpy() for i in range(0, n, BLOCK)
+            ])  # fmt: skip
 
     def oracle(self):
         device, blocks = self._compute.device, np.array_split(self._test, -(-len(self._test) // fitting.PREDICT_BATCH))

@@ -14,8 +14,9 @@ Conventions
 * A prediction scores a candidate by the mean over the steps of the likeness of its chroma to the candidate's chord: the
   cosine of chroma and template, each less its mean, or the logarithm of a probability (`eegviz.chords.log_probability`).
 * Ties count at their expectation: what is the same for all candidates gets exactly k/N. A constant prediction is *not* the
-  same for all candidates, because some chords are frequent in all music: hence the *audio side alone* beside every score,
-  which is the mean picture of the training, the frequency of its chords, or a run that hears no EEG.
+  same for all candidates: music keeps to few keys, distractors are in all twelve, and who knows nothing but which chords are
+  frequent in the training can have 100 % Hits@20 where k/N is 20 %. Hence the *audio side alone* beside every score: the mean
+  picture of the training, the frequency of its chords, or a run that hears no EEG.
 * Single chords have 25 candidates, so that Hits@20 would be 80 % by chance: k above 5 is refused there.
 * Means are over listeners; p permutes segments within recordings (`eegviz.nulls.orders`); the gain over the audio side alone
   is paired listener by listener (`eegviz.stats.paired`).
@@ -44,6 +45,7 @@ from eegviz._hit_ranks import (
     segments,
 )
 from eegviz._hit_result import BLIND, PRIMARY, Result
+from eegviz._hit_task import Likeness, question
 from eegviz.errors import ParameterError
 
 __all__ = [
@@ -67,7 +69,6 @@ __all__ = [
 KS = {"progressions": (1, 3, 5, 10, 20), "chords": (1, 3, 5)}  # the paper's; of 25 single chords no more than 5
 SCORINGS = ("cosine", "log-probability")
 MAX_SINGLE = 5  # k of 25 single chords
-_BLOCK = 64  # windows read at a time
 
 
 def of_run(
@@ -79,7 +80,9 @@ def of_run(
     step=chords.STEP,
     ks=None,
     n_distractors=DISTRACTORS,
+    transposed=True,
     scoring="cosine",
+    centred=False,
     n_permutations=scorecard.PERMUTATIONS,
     seed=0,
     store=None,
@@ -103,7 +106,14 @@ def of_run(
     ks : sequence of int, optional
         Default 1, 3, 5, 10, 20; of single chords 1, 3, 5, and none above.
     n_distractors : int
+    transposed : bool
+        Whether distractors come from all twelve transpositions of the training's progressions, or from these alone: of the
+        same keys, they are harder for an answer that knows which chords are frequent.
     scoring : {"cosine", "log-probability"}
+    centred : bool
+        True: the mean likeness of each recording's segments to each chord, step by step, is taken away first
+        (**transductive**: it is the mean over the test segments themselves). What is the same for all segments then scores exactly k/N, so that
+        all that is left above chance says which segment it is.
     n_permutations : int
     seed : int
         Of distractors and controls.
@@ -126,11 +136,15 @@ def of_run(
     opened = run.store() if store is None else store
     windows = run.windows(opened) if windows is None else windows
     split = run.split(windows)
-    found, known, task, left_out = _question(opened, windows, split, what, segment, step, n_distractors, scoring, seed)
-    seconds, reader = found.seconds, _Likeness(windows, step, scoring)
-    likes, notes = _answers(run, opened, windows, split, found, reader, known, task, seed)
+    found, known, task, left_out = question(
+        opened, windows, split, what, segment, step, n_distractors, transposed, scoring, seed
+    )
+    seconds, reader = found.seconds, Likeness(windows, step, scoring)
+    likes, notes = _answers(run, opened, windows, split, found, reader, known, seed)
     if blind is not None:
         likes["audio-only run"] = _of_blind(blind, run, opened, windows, found, step, scoring)
+    if centred:
+        likes = {name: _centred(like, found.table) for name, like in likes.items()}
     values = {name: task.values(like, ks) for name, like in likes.items()}
     unit, p = _permuted(task, likes["this run"], values["this run"], ks, n_permutations, seed)
     table = _table(task, values, notes, ks, unit, p)
@@ -138,7 +152,8 @@ def of_run(
         name=run.name, spec=split.spec, label=split.label, can_separate=bool(split.can_separate),
         simulated=bool(run.provenance["simulated"]), what=what, seconds=seconds, step=float(step), n=len(task.table),
         n_left_out=task.n_left_out if what == "chords" else left_out, n_listeners=int(task.table["subject"].nunique()),
-        n_candidates=task.n_candidates, n_pool=task.n_pool, n_known=len(np.unique(known, axis=0)), scoring=scoring, seed=seed,
+        n_candidates=task.n_candidates, n_pool=task.n_pool, n_known=len(pool(known, transposed=False)),
+        transposed=bool(transposed), scoring=scoring, centred=bool(centred), seed=seed,
         table=table, gains=_gains(task, values, ks, seed), values=values,
         segments=task.table.assign(true=[" ".join(chords.names(one)) for one in task.true]),
     )  # fmt: skip
@@ -152,6 +167,7 @@ def compare(
     segment=None,
     step=chords.STEP,
     n_distractors=DISTRACTORS,
+    transposed=True,
     scoring="cosine",
     seed=0,
 ) -> pd.DataFrame:
@@ -162,14 +178,15 @@ def compare(
     found : dict of str to Run
         Regression runs of the same split of the same data, by the name of their row.
     store : Store
-    ks, segment, step, n_distractors, scoring, seed
+    ks, segment, step, n_distractors, transposed, scoring, seed
         As in `of_run`.
 
     Returns
     -------
     pandas.DataFrame
         For each k ``hits@k``, ``low@k``, ``high@k`` (95 % interval over listeners) and the same as text, ``@k`` and ``95 %
-        interval @k``; ``n`` segments. The last row, ``chance``, is k/N.
+        interval @k``; ``n`` segments. The last three rows are the mean picture of the training and the frequency of its chords
+        (of the first run's windows), which hear no EEG, and ``chance``, k/N.
 
     Raises
     ------
@@ -180,20 +197,23 @@ def compare(
     n_distractors, ks = _asked(first, "progressions", n_distractors, ks, scoring)
     windows = first.windows(store)
     split = first.split(windows)
-    asked, _, task, _ = _question(store, windows, split, "progressions", segment, step, n_distractors, scoring, seed)
+    asked, known, task, _ = question(
+        store, windows, split, "progressions", segment, step, n_distractors, transposed, scoring, seed
+    )
+    likes = {name: _of_blind(run, first, store, windows, asked, step, scoring) for name, run in found.items()}
+    blind = _no_eeg(windows, split, asked, Likeness(windows, step, scoring), known)
     rows = {}
-    for name, run in found.items():
-        values = task.values(_of_blind(run, first, store, windows, asked, step, scoring), ks)
+    for name, like in (likes | {f"no EEG: {name}": like for name, like in blind.items()}).items():
+        values = task.values(like, ks)
         row = {}
         for i, k in enumerate(ks):
             told = scorecard.interval(values[:, i], task.table)
             row |= {f"@{k}": f"{told.estimate:.3f}", f"95 % interval @{k}": f"{told.low:.3f} to {told.high:.3f}"}
             row |= {f"hits@{k}": told.estimate, f"low@{k}": told.low, f"high@{k}": told.high}
         rows[name] = row | {"n": len(task.table)}
-    table = pd.DataFrame.from_dict(rows, orient="index")
     chance = {f"hits@{k}": k / task.n_candidates for k in ks} | {f"@{k}": f"{k / task.n_candidates:.3f}" for k in ks}
-    table.loc["chance"] = pd.Series({**dict.fromkeys(table.columns, ""), **chance, "n": f"k/{task.n_candidates}"})
-    return table
+    rows["chance"] = dict.fromkeys(row, "") | chance | {"n": f"k/{task.n_candidates}"}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 # --- helpers -----------------------------------------------------------------------------------------------------
@@ -220,131 +240,13 @@ def _asked(run, what, n_distractors, ks, scoring):
     return n_distractors, ks
 
 
-def _question(opened, windows, split, what, segment, step, n_distractors, scoring, seed):
-    """Test segments that have chords, the training's progressions, what is ranked, and how many segments were left out."""
-    duration = windows.duration
-    seconds = _checks.count(segment if segment is not None else (duration if duration > 1 else SEGMENT), "segment")
-    if abs(seconds / step - round(seconds / step)) > 1e-9:
-        raise ParameterError(f"a segment of {seconds} s does not hold whole steps of {step:g} s.")
-    found = segments(windows.table.iloc[split.test].reset_index(drop=True), seconds=seconds, duration=duration)
-    truth = _Truth(opened, step, seconds)
-    true = truth.of(found.table)
-    kept = (true != chords.NONE).any(1)
-    if not kept.any():
-        raise ParameterError(f"none of the {len(found)} test segments has a chord: there is no progression to find.")
-    known = truth.of(_training(windows, split, seconds, duration).table)
-    found = Segments(found.table[kept].reset_index(drop=True), found.rows[kept], seconds)
-    task = _Task(found, true[kept], known, what, scoring, n_distractors, seed, step)
-    return found, known, task, int((~kept).sum())
-
-
-class _Truth:
-    """Chords of the true sounds, each stimulus once."""
-
-    def __init__(self, opened, step, seconds):
-        self._store, self._step, self._seconds, self._known = opened, step, seconds, {}
-
-    def of(self, table):
-        """Progressions of segments: (n, n_steps)."""
-        n = round(self._seconds / self._step)
-        firsts = np.rint(table["second"].to_numpy() / self._step).astype(int)
-        return np.stack(
-            [self._stimulus(name)[first : first + n] for name, first in zip(table["stimulus"], firsts, strict=True)]
-        )
-
-    def _stimulus(self, name):
-        if name not in self._known:
-            sound, sr = self._store.audio(name)
-            self._known[name] = chords.sound_progression(sound, sr=sr, step=self._step)
-        return self._known[name]
-
-
-def _training(windows, split, seconds, duration):
-    """The distinct training segments: one for each (stimulus, second)."""
-    train = windows.table.iloc[split.train].drop_duplicates(["stimulus", "second"])
-    train = train.assign(recording=train["stimulus"]).reset_index(drop=True)  # seconds of any hearing make a segment
-    try:
-        return segments(train, seconds=seconds, duration=duration)
-    except ParameterError as error:
-        raise ParameterError(f"the training side has no segment to draw distractors from: {error}") from None
-
-
-class _Likeness:
-    """Pictures of windows → likeness of segments to the 25 chords, (n, n_steps, 25)."""
-
-    def __init__(self, windows, step, scoring):
-        self._settings, self._step, self._scoring = windows.settings, step, scoring
-
-    def of(self, read, rows):
-        """`read`: positions → pictures; `rows`: positions (n, n_windows) of each segment's windows."""
-        n_windows = rows.shape[1]
-        each = max(1, _BLOCK // n_windows)
-        blocks = [rows[i : i + each] for i in range(0, len(rows), each)]
-        return np.concatenate([self.pictures(read(block.ravel()), n_windows) for block in blocks])
-
-    def pictures(self, pictures, n_windows):
-        """Of pictures that are at hand, `n_windows` for each segment."""
-        pictures = np.asarray(pictures, np.float32)
-        joined = pictures.reshape(-1, n_windows * pictures.shape[1], pictures.shape[2])
-        chroma = chords.picture_chroma(
-            joined, kind=self._settings["audio"], step=self._step, max_db=self._settings["max_db"]
-        )
-        like = chords.likeness(chroma)
-        return like if self._scoring == "cosine" else chords.log_probability(like)
-
-
-class _Task:
-    """What is ranked: items with their true chords and candidates, one item a segment, or one a step."""
-
-    def __init__(self, found, true, known, what, scoring, n_distractors, seed, step):
-        self.what, self.n_left_out = what, 0
-        if what == "progressions":
-            drawn_from = pool(known)
-            self.table, self.true, self.n_pool = found.table, true, len(drawn_from)
-            self.candidates = candidates(true, drawn_from, n_distractors=n_distractors, seed=seed)
-            self._keep = None
-        else:
-            n_steps = true.shape[1]
-            self._keep = true.ravel() != chords.NONE
-            self.n_left_out, self.n_pool = int((~self._keep).sum()), chords.NONE + 1
-            table = found.table.loc[found.table.index.repeat(n_steps)].reset_index(drop=True)
-            table["second"] = table["second"] + np.tile(np.arange(n_steps) * step, len(true))
-            self.table, self.true = table[self._keep].reset_index(drop=True), true.ravel()[self._keep][:, None]
-            others = (self.true + np.arange(25)) % 25  # the true one first, then all others
-            self.candidates = others[:, :, None]
-        self.seconds = found.seconds if what == "progressions" else step
-        self.scoring = scoring
-
-    @property
-    def n_candidates(self):
-        return self.candidates.shape[1]
-
-    def items(self, like):
-        """Likeness of segments (n, n_steps, 25) as that of items."""
-        return like if self._keep is None else like.reshape(-1, 1, 25)[self._keep]
-
-    def values(self, like, ks):
-        """Expected hits (n, len(ks)); NaN where the likeness is."""
-        like = self.items(like)
-        there = np.isfinite(like).all(axis=(1, 2))
-        out = np.full((len(like), len(ks)), np.nan)
-        if there.any():
-            place = ranks(scores(like[there], self.candidates[there]))
-            out[there] = hit_values(place.rank, ks, self.n_candidates, tied=place.tied)
-        return out
-
-
-def _answers(run, opened, windows, split, found, reader, known, task, seed):
+def _answers(run, opened, windows, split, found, reader, known, seed):
     """Likeness of the run's segments and of all that stands beside it, and why something is missing."""
-    n, (_, n_windows) = len(found), found.rows.shape
     mine = reader.of(lambda rows: run.predictions[rows], found.rows)
     likes, notes = {"this run": mine}, {}
     substitute = controls.Substitute(run, windows, opened, seed=seed)
 
-    def one(picture):  # one picture of a window, for all of them
-        return np.repeat(reader.pictures(np.stack([picture] * n_windows), n_windows), n, axis=0)
-
-    likes["zero EEG"] = one(substitute.zero(1)[0])
+    likes["zero EEG"] = reader.constant(substitute.zero(1)[0], found.rows.shape)
     likes["noise EEG"] = _of_noise(substitute, windows.table.iloc[split.test].reset_index(drop=True), found, reader)
     for name, giver in (
         ("shuffled", controls.shuffled(found.table, seed=seed)),
@@ -353,11 +255,26 @@ def _answers(run, opened, windows, split, found, reader, known, task, seed):
         likes[name] = np.where((giver >= 0)[:, None, None], mine[giver], np.nan)
         if (giver < 0).any():
             notes[name] = _ALONE[name]
-    likes["mean picture"] = one(baselines.NoEEG(sides.training_view(windows, split)).mean)
-    counts = np.bincount(known.ravel(), minlength=25) + 1.0  # one more of each, so that none is impossible
-    likes["training chords"] = np.broadcast_to(np.log(counts / counts.sum()), mine.shape)
+    likes |= _no_eeg(windows, split, found, reader, known)
     likes["true pictures"] = reader.of(lambda rows: windows.target(split.test[rows]), found.rows)
     return likes, notes
+
+
+def _no_eeg(windows, split, found, reader, known):
+    """Likeness of the mean picture of the training, and the frequency of its chords."""
+    mean = baselines.NoEEG(sides.training_view(windows, split)).mean
+    counts = np.bincount(known.ravel(), minlength=25) + 1.0  # one more of each, so that none is impossible
+    often = np.broadcast_to(np.log(counts / counts.sum()), (len(found), known.shape[1], 25))
+    return {"mean picture": reader.constant(mean, found.rows.shape), "training chords": often}
+
+
+def _centred(like, table):
+    """Likeness (n, n_steps, 25) less its mean over the segments of each recording."""
+    out = np.array(like, float)
+    for places in table.groupby("recording").indices.values():
+        there = places[np.isfinite(out[places]).all(axis=(1, 2))]
+        out[there] -= out[there].mean(axis=0)
+    return out
 
 
 _ALONE = {
@@ -388,7 +305,7 @@ def _of_blind(blind, run, opened, windows, found, step, scoring):
                 "over the same segments. Train it on the same split of the same store."
             )
     theirs = blind.windows(opened)
-    split, duration = blind.split(theirs), int(theirs.settings.get("duration", 1))
+    split, duration = blind.split(theirs), theirs.duration
     other = segments(theirs.table.iloc[split.test].reset_index(drop=True), seconds=found.seconds, duration=duration)
     keys = [list(zip(one.table["recording"], one.table["second"], strict=True)) for one in (found, other)]
     place = {key: i for i, key in enumerate(keys[1])}
@@ -398,7 +315,7 @@ def _of_blind(blind, run, opened, windows, found, step, scoring):
             f"the audio-only run has no test segment at second {missing[0][1]:g} of {missing[0][0]}: its split differs."
         )
     rows = other.rows[[place[key] for key in keys[0]]]
-    return _Likeness(theirs, step, scoring).of(lambda at: blind.predictions[at], rows)
+    return Likeness(theirs, step, scoring).of(lambda at: blind.predictions[at], rows)
 
 
 def _permuted(task, like, values, ks, n, seed):
@@ -420,7 +337,8 @@ def _permuted(task, like, values, ks, n, seed):
 
         null = nulls.pairs(score, like, other, orders, listeners, max_pairs=_pairs(task))
         found[k] = stats.permutation_p(nulls.listener_mean(values[:, i], listeners), null)
-    return f"permutation of {orders.unit.replace('blocks', 'segments', 1)}", found
+    unit = orders.unit.replace("blocks", "segments", 1) if task.what == "progressions" else orders.unit
+    return f"permutation of {unit.replace('windows', task.what)}", found
 
 
 def _pairs(task):

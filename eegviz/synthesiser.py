@@ -9,7 +9,7 @@ Eerola, Friberg & Bresin 2013, doi:10.3389/fpsyg.2013.00487): arousal is tempo a
 parameter       follows                       from (rating 1) to (rating 9)
 =============== ============================= ==================================
 notes a second  arousal                       1 to 6
-loudness        arousal                       -30 to -18 dB below full scale (rms)
+loudness        arousal                       -26 to -14 dB below full scale (rms)
 length of notes arousal, the other way        1 to .55 of their time
 colour          valence                       overtone k has k^-3 to k^-1.3
 height          valence                       chord around A3 to around G4
@@ -38,7 +38,7 @@ MIDDLE = 5.0  # a listener of whom nothing is known
 CEILING = 0.9  # highest absolute sample
 EXPRESSION = {  # at rating 1 and at rating 9; our choice
     "notes_per_second": (1.0, 6.0),
-    "level_db": (-30.0, -18.0),
+    "level_db": (-26.0, -14.0),
     "length": (1.0, 0.55),
     "tilt": (3.0, 1.3),
     "height": (57.0, 67.0),
@@ -76,7 +76,7 @@ def expression(valence, arousal) -> Expression:
     """What ratings of valence and arousal (1 to 9) do; linear between the ends of `EXPRESSION`.
 
     >>> expression(5, 9)
-    Expression(notes_per_second=6.0, level_db=-18.0, length=0.55, tilt=2.15, height=62.0)
+    Expression(notes_per_second=6.0, level_db=-14.0, length=0.55, tilt=2.15, height=62.0)
     """
     low, high = SCALE
     if not (low <= valence <= high and low <= arousal <= high):
@@ -232,7 +232,7 @@ def of_run(
         A recording without test segments, or ratings outside 1 to 9.
     """
     windows = run.windows(store) if windows is None else windows
-    split, duration = run.split(windows), int(windows.settings.get("duration", 1))
+    split, duration = run.split(windows), windows.duration
     test = windows.table.iloc[split.test].reset_index(drop=True)
     mine = np.flatnonzero((test["recording"] == recording).to_numpy())
     if not len(mine):

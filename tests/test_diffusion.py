@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from eegviz import fitting, models, runs, training
+from eegviz import fitting, models, runs
 from eegviz.errors import ParameterError
 from eegviz.models import _dit, diffusion
-from tests.conftest import make_tiny_store
 from tests.test_cli import eegviz
 from tests.test_gan import Windows
 
@@ -244,9 +243,10 @@ def test_the_oracle_hears_the_music_and_of_the_eeg_the_listener_only(lively):
 def test_the_listener_is_the_one_whose_covariance_is_nearest(lively):
     net, windows = lively
     found = net.listener(torch.from_numpy(windows.x)).numpy()
-    assert (found == np.arange(len(found)) % 2).mean() > 0.9
-    net, _ = build(), None
-    one = MusicWindows()
+    known = found != 2  # the last token stands for all others
+    assert known.mean() > 0.7
+    assert (found == np.arange(len(found)) % 2)[known].mean() > 0.95
+    net, one = build(), MusicWindows()
     fitting.fit_statistics(net, one.view(np.flatnonzero(one.table["subject"] == "S0")), classes=["song0", "song1"])
     assert set(net.listener(torch.from_numpy(one.x)).tolist()) <= {0, 2}  # the second never trained: nobody's token
 

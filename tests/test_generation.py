@@ -99,7 +99,8 @@ def run(tiny_store, tmp_path_factory):
 def test_a_run_is_asked_under_all_eeg(run, tiny_store):
     found = generation.check(run, store=tiny_store, guidances=(0, 2))
     told = found.table.set_index("eeg")
-    assert list(told.index) == [generation.REAL, *generation.SUBSTITUTES, "(true training pictures)"]
+    references = ["(true training pictures)", "(no EEG, many noises)"]
+    assert list(told.index) == [generation.REAL, *generation.SUBSTITUTES, *references]
     assert found.encoder == "the run's own music encoder"
     assert list(found.gaps) == list(generation.SUBSTITUTES)
     real = told.loc[generation.REAL]

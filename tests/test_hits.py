@@ -100,12 +100,11 @@ def test_the_pool_is_closed_under_transposition():
     assert len(pool) == 12  # the second has no chord, the third is the first, two semitones up
     moved = chords.transpose(pool, 5)
     assert {tuple(one) for one in moved} == {tuple(one) for one in pool}
+    assert len(hits.pool([[0, 7, 24, 21], [24] * 4, [2, 9, 24, 23]], transposed=False)) == 2
 
 
 def test_refuses_too_small_a_pool():
-    with pytest.raises(
-        ParameterError, match="12 distinct progressions in all transpositions, 11 beside a true one: too few"
-    ):
+    with pytest.raises(ParameterError, match="12 distinct progressions to draw from, 11 beside a true one: too few"):
         hits.candidates([[0, 7]], hits.pool([[0, 7]]), n_distractors=100)
     with pytest.raises(ParameterError, match="n_distractors=0"):
         hits.candidates([[0, 7]], hits.pool([[0, 7]]), n_distractors=0)
@@ -156,7 +155,7 @@ def test_segments_begin_at_multiples_and_are_whole():
 # --- a run ------------------------------------------------------------------------------------------------------------
 
 
-def make_chord_store(path, *, n_subjects=3, n_songs=2, seconds=48, seed=0):
+def make_chord_store(path, *, n_subjects=3, n_songs=2, seconds=32, seed=0):
     """Listeners hear chord progressions of the synthesiser twice; their EEG is noise."""
     names = ["Fz", "Cz", "Pz", "Oz"]
     with store.create(path, dataset="chords", title="Chords", licence="CC0", citation="none", simulated=True) as writer:
@@ -168,8 +167,8 @@ def make_chord_store(path, *, n_subjects=3, n_songs=2, seconds=48, seed=0):
                 for hearing in (1, 2):
                     rng = np.random.default_rng([seed, song, subject, hearing])
                     writer.add_recording(
-                        f"S{subject}_song{song}_r{hearing}", (1e-5 * rng.standard_normal((4, seconds * 64))).astype(np.float32),
-                        subject=f"S{subject}", stimulus=f"song{song}", repeat=hearing, session=str(hearing), sfreq=64.0,
+                        f"S{subject}_song{song}_r{hearing}", (1e-5 * rng.standard_normal((4, seconds * 128))).astype(np.float32),
+                        subject=f"S{subject}", stimulus=f"song{song}", repeat=hearing, session=str(hearing), sfreq=128.0,
                         ch_names=names,
                     )  # fmt: skip
     return path
@@ -186,13 +185,21 @@ def run(opened, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def new_listener(opened, tmp_path_factory):
+    """A run of another split, by the command line."""
+    out = tmp_path_factory.mktemp("new")
+    settings = ("--model", "ridge", "--preset", "fast", "--set", "alphas=[1.0]", "--split", "subject:S2")
+    return runs.open(eegviz("train", opened.path, *settings, "--out", out).stdout.split()[-1])
+
+
+@pytest.fixture(scope="module")
 def found(run):
     return hits.of_run(run)
 
 
 def test_noise_eeg_is_at_chance_and_says_so(found):
     assert (found.n_candidates, found.n_listeners, found.seconds, found.ks) == (101, 3, 4, (1, 3, 5, 10, 20))
-    assert found.n == 3 * 2 * 12
+    assert found.n == 3 * 2 * 8
     for answer in (
         "this run",
         "shuffled",
@@ -253,7 +260,7 @@ def test_true_pictures_as_predictions_find_everything(run, opened, tmp_path):
     assert mine["p"] < 0.01
     assert found.row("shuffled", 1)["hits"] < 0.5
     assert found.row("other listener", 1)["hits"] == pytest.approx(mine["hits"])
-    assert found.gains["low"].min() > 0
+    assert found.gains.set_index("k").loc[[1, 3, 5, 10], "low"].min() > 0
     assert found.sentence().startswith("The EEG adds to what the audio side achieves alone: Hits@10 ")
     single = hits.of_run(perfect, what="chords", windows=windows, store=opened)
     assert (single.n_candidates, single.ks, single.n) == (25, (1, 3, 5), 4 * found.n)
@@ -261,6 +268,37 @@ def test_true_pictures_as_predictions_find_everything(run, opened, tmp_path):
     assert "where 5 of 25 candidates give 20.0 % by chance" in " ".join(single.describe().split())
     other = hits.of_run(perfect, scoring="log-probability", windows=windows, store=opened)
     assert other.row("this run", 1)["hits"] > 0.9
+
+
+def test_centred_answers_without_eeg_get_exactly_chance(run, opened):
+    found = hits.of_run(run, centred=True, store=opened)
+    for k in found.ks:
+        for answer in ("zero EEG", "mean picture", "training chords"):
+            assert found.row(answer, k)["hits"] == pytest.approx(k / 101)
+    assert found.row("true pictures", 3)["hits"] > 0.9
+    assert "centred: less each recording's mean likeness" in " ".join(found.describe().split())
+
+
+def test_runs_in_one_table_with_the_audio_side_and_chance(run, opened, found):
+    table = hits.compare({"ridge": run, "again": run}, store=opened)
+    assert table.index.tolist() == ["ridge", "again", "no EEG: mean picture", "no EEG: training chords", "chance"]
+    for k in found.ks:
+        assert table.loc["ridge", f"hits@{k}"] == pytest.approx(found.row("this run", k)["hits"])
+        assert table.loc["no EEG: training chords", f"hits@{k}"] == pytest.approx(
+            found.row("training chords", k)["hits"]
+        )
+        assert table.loc["chance", f"hits@{k}"] == pytest.approx(k / 101)
+
+
+def test_distractors_of_the_same_keys_are_harder_for_who_knows_the_frequent_chords(run, opened, found):
+    """With all transpositions the frequency of the training's chords finds nearly everything, without any EEG."""
+    asked = {"n_distractors": 8, "ks": (3,), "store": opened}
+    wide, narrow = (hits.of_run(run, transposed=one, **asked) for one in (True, False))
+    assert narrow.n_pool == narrow.n_known < wide.n_pool
+    blind = [one.row("training chords", 3)["hits"] for one in (wide, narrow)]
+    assert blind[0] > blind[1]
+    assert found.row("training chords", 20)["hits"] > 0.9
+    assert "in all 12 transpositions" not in " ".join(narrow.describe().split())
 
 
 def test_constant_predictions_get_what_the_mean_picture_gets(run, opened, tmp_path):
@@ -284,7 +322,7 @@ def test_constant_predictions_get_what_the_mean_picture_gets(run, opened, tmp_pa
         assert nothing.row("this run", k)["hits"] == pytest.approx(k / 101)
 
 
-def test_an_audio_only_run_takes_the_place_of_the_audio_side(run, opened, tmp_path):
+def test_an_audio_only_run_takes_the_place_of_the_audio_side(run, opened, new_listener, tmp_path):
     windows = run.windows()
     split = run.split(windows)
     perfect = runs.open(predicting(run, tmp_path, windows.target(split.test)))
@@ -292,16 +330,30 @@ def test_an_audio_only_run_takes_the_place_of_the_audio_side(run, opened, tmp_pa
     assert set(found.gains["against"]) == {"audio-only run"}
     assert found.gains["high"].max() < 0
     assert "audio-only run: a run that hears no EEG" in found.describe()
-    other = trained(opened, tmp_path / "runs", split="subject")
     with pytest.raises(ParameterError, match="the audio-only run has other split"):
-        hits.of_run(run, blind=other, windows=windows, store=opened)
+        hits.of_run(run, blind=new_listener, windows=windows, store=opened)
+
+
+def test_windows_of_four_seconds(opened, tmp_path):
+    config = training.configure(
+        opened, model="tokens", preset="fast", settings={"epochs": 1}, split="repeat", precision="float32"
+    )
+    run = training.train(opened, config, out=tmp_path, progress=False)
+    assert run.predictions.shape[1:] == (176, 128)
+    found = hits.of_run(run, centred=True, store=opened, n_distractors=50)
+    assert found.n == 3 * 2 * 8
+    for answer in ("mean picture", "training chords"):
+        assert found.row(answer, 20)["hits"] == pytest.approx(20 / 51)
+    assert found.row("true pictures", 3)["hits"] > 0.9
+    music = synthesiser.of_run(run, "S2_song0_r2", store=opened)
+    assert music.labels.shape == (32,)
 
 
 def test_a_leaky_split_cannot_tell(opened, tmp_path):
     blocked = trained(opened, tmp_path, split="blocked:50")
-    found = hits.of_run(blocked, n_distractors=50, ks=(1, 5))
+    found = hits.of_run(blocked, n_distractors=20, ks=(1, 5))
     assert found.sentence().startswith("This split cannot tell: Hits@5 ")
-    assert found.n_candidates == 51
+    assert found.n_candidates == 21
 
 
 def test_refuses_what_cannot_be_scored(run, opened, tmp_path):
@@ -328,18 +380,15 @@ def test_refuses_what_cannot_be_scored(run, opened, tmp_path):
         hits.of_run(training.train(opened, config, out=tmp_path, progress=False))
 
 
-def test_from_the_command_line_to_hits_and_music(opened, tmp_path):
-    printed = eegviz(
-        "train", opened.path, "--model", "ridge", "--split", "subject:S2", "--out", tmp_path
-    ).stdout  # one command, then two calls
-    run = runs.open(printed.split()[-1])
+def test_from_the_command_line_to_hits_and_music(new_listener):
+    run = new_listener
     found = hits.of_run(run)
     assert found.n_listeners == 1
     assert found.gains["low"].tolist() == [None] * 5
     assert "one listener" in found.describe()
     music = synthesiser.of_run(run, "S2_song0_r1", valence=7.5, arousal=3)
-    assert len(music.sound) == 48 * SR
-    assert music.labels.shape == (48,)
+    assert len(music.sound) == 32 * SR
+    assert music.labels.shape == (32,)
     heard = chords.sound_progression(music.sound)
     assert (heard == music.labels).mean() >= 0.95
     assert "played at valence 7.5 and arousal 3.0 of 9" in music.describe()

@@ -11,7 +11,6 @@ SMALL = {
     "encoder-decoder": {"width": 1, "units": 8},
     "transformer": {"width": 8, "feed_forward": 8, "heads": 2},
     "gan": {"width": 4, "csp": 2, "receptive_fields": [3], "dilations": [1], "discriminator_width": 4},
-    "diffusion": {"width": 16, "heads": 2, "blocks": 2, "steps": 5},
     "alignment": {
         "width": 8,
         "heads": 2,
@@ -22,6 +21,7 @@ SMALL = {
         "autoencoder_width": 8,
         "autoencoder_epochs": 5,
     },
+    "diffusion": {"width": 16, "heads": 2, "blocks": 2, "steps": 5},
 }
 FIT = {"epochs": 3, "batch_size": 16, "patience": 0}
 NETWORKS = tuple(SMALL)

@@ -113,11 +113,11 @@ def test_start_says_where_in_the_sound_the_file_begins(folder, tmp_path, start, 
 def test_a_piece_in_several_versions_is_held_out_whole(folder, tmp_path):
     from eegviz import audit, splits, windowing
 
-    save_fif(folder / "p.fif")
+    save_fif(folder / "p_raw.fif")
     rows = []
     for index, (name, piece) in enumerate([("live", "x"), ("studio", "x"), ("other", "y"), ("alone", "")]):
         save_sound(folder / "sounds" / f"{name}.wav", seed=index, seconds=12)
-        rows.append(f"P_{name},p.fif,sounds/{name}.wav,P,0,{piece}")
+        rows.append(f"P_{name},p_raw.fif,sounds/{name}.wav,P,0,{piece}")
     table = save_table(folder / "t.csv", *rows, header="recording,eeg,audio,subject,start,piece")
     opened = store.open(datasets.ingest("own", table, tmp_path / "s").store)
     assert opened.stimuli.set_index("stimulus")["piece"].to_dict() == {

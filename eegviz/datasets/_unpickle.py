@@ -8,7 +8,8 @@ numeric arrays by name, as Python 2 wrote them (protocol 2, text in latin1) or a
 2. the names that such a file needs (:data:`ADMITTED`) stand for small classes of this module, never for NumPy's own
    callables: a shape, a type and bytes are checked against each other before an array is made of them;
 3. everything else is a :class:`Refused`, and what is cut short or makes no sense a :class:`Damaged`;
-4. the process may not write files, start others or take more memory than a few times the file (:func:`limit`).
+4. the process may not write files, start others, take more memory than a few times the file or compute for long
+   (:func:`limit`).
 
 Python's own advice: https://docs.python.org/3/library/pickle.html#restricting-globals.
 
@@ -38,7 +39,7 @@ ADMITTED = {  # what pickles of arrays name, and the stand-in for it
     ("builtins", "bytes"): "bytes",
 }
 INSTRUCTIONS = frozenset((
-    "PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP", "NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT",
+    "PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "NONE", "NEWTRUE", "NEWFALSE", "INT", "BININT",
     "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES",
     "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
     "EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "TUPLE", "EMPTY_LIST", "LIST", "APPEND", "APPENDS", "EMPTY_DICT",
@@ -49,7 +50,7 @@ MAX_INSTRUCTIONS = 10_000  # two arrays take about 100
 NUMBERS = re.compile(r"f[248]|[iu][1248]|b1")  # types that are admitted
 NAMES = re.compile(r"[A-Za-z][A-Za-z0-9_ .-]{0,63}")  # of arrays
 SPARE_BYTES = 2**28  # beside a few times the file
-MAX_SECONDS = 60  # of computing; a file of 100 MB takes less than one
+SECONDS, BYTES_A_SECOND = 10, 10_000_000  # of computing: ten, and one each 10 MB (which take a hundredth of that)
 _COUNTED = {  # instructions behind which a length and as many bytes follow
     "BINSTRING": "<i", "BINBYTES": "<I", "BINUNICODE": "<I", "BINBYTES8": "<Q", "BINUNICODE8": "<Q", "BYTEARRAY8": "<Q",
     "LONG4": "<i", "SHORT_BINSTRING": "<B", "SHORT_BINBYTES": "<B", "SHORT_BINUNICODE": "<B", "LONG1": "<B",
@@ -125,8 +126,8 @@ def load(path):
     return arrays
 
 
-def limit(n_bytes):
-    """Lower what this process may do: memory (``n_bytes`` more than now), time, no files, no others.
+def limit(n_bytes, n_seconds):
+    """Lower what this process may do: so much more memory, so much computing, no files, no other processes.
 
     Where the system has no such limits (Windows; memory also on macOS) they are left out.
     """
@@ -134,7 +135,7 @@ def limit(n_bytes):
         import resource
     except ImportError:
         return
-    wanted = {"RLIMIT_FSIZE": 0, "RLIMIT_NPROC": 0, "RLIMIT_CORE": 0, "RLIMIT_CPU": MAX_SECONDS}
+    wanted = {"RLIMIT_FSIZE": 0, "RLIMIT_NPROC": 0, "RLIMIT_CORE": 0, "RLIMIT_CPU": n_seconds}
     if os.path.exists("/proc/self/statm"):
         with open("/proc/self/statm", encoding="ascii") as file:
             wanted["RLIMIT_AS"] = int(file.read().split()[0]) * resource.getpagesize() + n_bytes
@@ -152,7 +153,8 @@ class Reader:
     whole = True
 
     def __init__(self, path, *, numbers):
-        limit(4 * os.path.getsize(path) + SPARE_BYTES)
+        size = os.path.getsize(path)
+        limit(4 * size + SPARE_BYTES, SECONDS + size // BYTES_A_SECOND)
         self.arrays, self.numbers = load(path), numbers
 
     def variables(self):

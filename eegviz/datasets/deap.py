@@ -271,7 +271,7 @@ def _videos(layout, files, ratings, simulated):
     """The numbers of the videos: 40, or as many as simulated files have."""
     if not simulated:
         return list(range(1, _deap_tables.N_VIDEOS + 1))
-    if layout == "raw":
+    if ratings is not None:
         return sorted(set(ratings.table.index.get_level_values(1)))
     numbers = 0
     for file, _ in files:

@@ -28,6 +28,7 @@ temperature: Radford et al. 2021, https://doi.org/10.48550/arXiv.2103.00020; a l
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Literal
 
@@ -39,6 +40,8 @@ from torch.nn import functional as F
 
 from eegviz import music_encoders, sides
 from eegviz.errors import ParameterError
+from eegviz.features import frame_times
+from eegviz.models import ridge
 from eegviz.models.attention import sinusoids
 from eegviz.models.mel_autoencoder import MelAutoencoder, unique_seconds
 from eegviz.models.spatial import SpatialFilters
@@ -77,6 +80,8 @@ class Config(BaseModel):
     latent: int = Field(32, ge=1, description="numbers of a latent of the music autoencoder")
     autoencoder_width: int = Field(128, ge=1, description="its channels")
     autoencoder_epochs: int = Field(100, ge=1, description="over the distinct training seconds")
+    regression: float = Field(1.0, ge=0, description="weight of the squared error of the music vector that the EEG predicts")
+    gate: float = 0.0
     temperature: float = Field(0.07, gt=0, description="at the start; learned")
     hard_negatives: int = Field(0, ge=0, description="for each window: other seconds of its song, drawn from the bank")
     band: tuple[float, float] | None = Field((0.5, 40.0), description="hertz, zero-phase filter of the recording")
@@ -166,18 +171,27 @@ class Alignment(nn.Module):
         self.tokens_norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(config.dropout)
         self.n_tokens = math.ceil(math.ceil(n_times / config.stride) / 2)
+        seconds = math.ceil(frame_times(out_shape[0])[-1])
         self.register_buffer("positions", sinusoids(self.n_tokens, width), persistent=False)
         self.autoencoder, n_music = None, music
         if config.encoder == "mel":
             self.autoencoder = MelAutoencoder(out_shape, width=config.autoencoder_width, dim=config.latent)
             n_music = config.latent * (self.autoencoder.n_latents if config.pooling == "time" else 1)
         self.bank = Bank(out_shape, n_music)
-        self.from_eeg = nn.Linear(self.n_tokens * width, config.hidden)
+        # where in the music's course each token is read: at lags from 0 to the context
+        self.n_steps = self.autoencoder.n_latents if self.autoencoder is not None and config.pooling == "time" else 1
+        self.register_buffer("reading", _reading(self.n_steps, self.n_tokens, seconds, config.context), persistent=False)
+        self.from_eeg = nn.Linear(self.reading.shape[1] * width, n_music // self.n_steps)
+        times = (np.arange(self.n_steps) + 0.5) * seconds / self.n_steps
+        settings = ridge.Config(tmax=config.context, width=min(40, n_channels))
+        self.linear = ridge.Ridge(settings, in_shape, (self.n_steps, n_music // self.n_steps), times=times)
+        self.linear.requires_grad_(False)
         self.from_music = nn.Linear(n_music, config.hidden)
         self.projector = nn.Sequential(
             nn.LayerNorm(config.hidden), nn.GELU(), nn.Dropout(config.dropout), nn.Linear(config.hidden, config.hidden),
             nn.GELU(), nn.Linear(config.hidden, config.shared),
         )  # fmt: skip
+        self.gate = nn.Parameter(torch.full((), config.gate))
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / config.temperature)))
         self.logged = {}
 
@@ -214,6 +228,12 @@ class Alignment(nn.Module):
             music = torch.cat([self.music_vectors(block) for block in pictures.split(BLOCK)])
         songs = np.searchsorted(np.asarray(classes, str), view.table["stimulus"].to_numpy(str)[once])
         self.bank.fill(pictures, music, torch.from_numpy(songs.astype(np.int64)))
+        every = dataclasses.replace(view, targets=lambda rows: self._standard(view, rows))
+        self.linear.solve(every)
+
+    def _standard(self, view, rows):
+        vectors = self.music_vectors(torch.from_numpy(np.ascontiguousarray(view.targets(rows), np.float32)))
+        return self.bank.standardised(vectors).unflatten(1, (self.n_steps, -1)).numpy()
 
     def fit_output(self, mean):
         """Nothing: the pictures come from the bank."""
@@ -235,6 +255,7 @@ class Alignment(nn.Module):
         frames : Tensor [shape=(n, n_tokens, shared)]
             What each step in time contributes, through the same layers: before the projector, z is their mean.
         """
+        straight = self.linear(x)
         x = self._filtered(x)  # (n, width, n_times)
         for convolution, norm in zip((self.first, self.second), self.norms, strict=True):
             x = self.dropout(F.gelu(norm(convolution(x))))
@@ -242,9 +263,10 @@ class Alignment(nn.Module):
         for block in self.blocks:
             tokens = block(tokens)
         tokens = self.tokens_norm(tokens)
-        weight = self.from_eeg.weight.unflatten(1, (self.n_tokens, -1))  # (hidden, n_tokens, width)
-        parts = self.n_tokens * torch.einsum("ntw,htw->nth", tokens, weight) + self.from_eeg.bias
-        return self._unit(self.projector(parts.mean(1))), self.projector(parts).float()
+        read = torch.einsum("lkt,ntw->nlkw", self.reading.to(tokens.dtype), tokens).flatten(2)  # (n, n_steps, n_lags · width)
+        frames = straight + self.gate * self.from_eeg(read).float()
+        z = self._unit(self.projector(self.from_music(frames.flatten(1))))
+        return z, frames
 
     def music_vectors(self, y: Tensor) -> Tensor:
         """What the frozen encoder says of spectrograms ``(n, n_frames, n_bins)``: ``(n, n_music)``.
@@ -319,8 +341,10 @@ class Alignment(nn.Module):
         run : callable, optional
             Computes ``forward``; default the network itself.
         """
-        z, _ = (run or self)(x, embed=True)
-        heard = self.project_music(self.music_vectors(y) if music is None else music)
+        z, frames = (run or self)(x, embed=True)
+        music = self.music_vectors(y) if music is None else music
+        heard = self.project_music(music)
+        error = F.mse_loss(frames.flatten(1), self.bank.standardised(music))
         like, same, hard = self.scale * z @ heard.T, same_pictures(y), None
         if self.training and song is not None and self.config.hard_negatives:
             chosen = self.bank.draw(song, self.config.hard_negatives)  # (n, hard_negatives)
@@ -331,8 +355,8 @@ class Alignment(nn.Module):
             hard = hard.masked_fill(~other, NEVER)
         with torch.no_grad():
             found = same.gather(1, like.argmax(1, keepdim=True)).float().mean()
-        self.logged |= {"found": found, "temperature": 1 / self.scale.detach()}
-        return info_nce(like, same, hard=hard)
+        self.logged |= {"found": found, "temperature": 1 / self.scale.detach(), "error": error.detach()}
+        return info_nce(like, same, hard=hard) + self.config.regression * error
 
     def training_loss(self, run, x: Tensor, y: Tensor, song: Tensor, music=None, *, part: str = "") -> Tensor:
         """The contrastive loss; `run` computes ``forward``."""
@@ -359,6 +383,19 @@ class Alignment(nn.Module):
             "temperature": float(1 / self.scale.detach()),
         }
         return told if self.autoencoder is None else told | {"autoencoder_mse": float(self.autoencoder.error)}
+
+
+def _reading(n_steps, n_tokens, seconds, context, n_lags=5):
+    """Weights ``(n_steps, n_lags, n_tokens)`` that read tokens, linearly between them, at lags behind each step of the music."""
+    at = (np.arange(n_steps) + 0.5)[:, None] * seconds / n_steps + np.linspace(0, context, n_lags)
+    place = np.clip(at / (seconds + context) * n_tokens - 0.5, 0, n_tokens - 1)
+    low = np.floor(place).astype(int)
+    share = place - low
+    weights = np.zeros((n_steps, n_lags, n_tokens))
+    rows, lags = np.indices(low.shape)
+    weights[rows, lags, low] += 1 - share
+    weights[rows, lags, np.minimum(low + 1, n_tokens - 1)] += share
+    return torch.from_numpy(weights).float()
 
 
 class Bank(nn.Module):

@@ -45,13 +45,7 @@ EEG = "raw"
 TASK = "regression"
 GROUPS = ("stimulus", "subject")
 CLIP = 4.0  # of an estimated clean sample, in standard deviations of the training (our choice)
-CHECKED = (
-    0.1,
-    0.3,
-    0.5,
-    0.7,
-    0.9,
-)  # times of the noise, in parts of the schedule, at which validation asks (our choice)
+CHECKED = (0.1, 0.3, 0.5, 0.7, 0.9)  # parts of the schedule at which validation asks (our choice)
 CHECK_SEED = 0  # of the noise that validation adds
 
 
@@ -61,8 +55,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     space: Literal["latent", "mel"] = Field(
-        "latent",
-        description="what is drawn from noise: latents of the frozen music encoder, or frames of the spectrogram",
+        "latent", description="what is drawn from noise: latents of the music encoder, or frames of the spectrogram"
     )
     width: int = Field(512, ge=4, description="units of a token of the transformer; even")
     heads: int = Field(8, ge=1, description="attention heads; they divide the width")
@@ -216,18 +209,18 @@ class Diffusion(nn.Module):
 
     def _training_condition(self, x, y):
         """Mostly of the EEG; in some windows of the music, of nothing, or of a listener that nobody knows."""
-        with torch.no_grad():
-            eeg, music = self.condition(x), self.music_condition(x, y)
         n, device = len(x), x.device
-        is_music = torch.rand(n, device=device) < self.config.music_share
-        unknown = torch.rand(n, device=device) < self.config.drop_listener
-        return Condition(
-            torch.where(is_music[:, None], music.pooled, eeg.pooled),
-            eeg.frames,
-            torch.where(unknown, self.control.listeners.num_embeddings - 1, eeg.listener),
-            ~is_music,
-            torch.rand(n, device=device) < self.config.drop_condition,
+        is_music, unknown, nothing = (
+            torch.rand(n, device=device) < share
+            for share in (self.config.music_share, self.config.drop_listener, self.config.drop_condition)
         )
+        with torch.no_grad():
+            eeg = self.condition(x)
+            pooled = eeg.pooled.clone()
+            if is_music.any():
+                pooled[is_music] = self.alignment.embed_music(y[is_music]).float()
+        listener = torch.where(unknown, self.control.listeners.num_embeddings - 1, eeg.listener)
+        return Condition(pooled, eeg.frames, listener, ~is_music, nothing)
 
     def _parameters_of(self, stage):
         if stage == 2:
@@ -285,19 +278,33 @@ class Diffusion(nn.Module):
         guidance = self.config.guidance if guidance is None else float(guidance)
         if not 0 <= guidance < float("inf"):
             raise ParameterError(f"guidance={guidance:g}: expected a number, 0 or more.")
-        sampler = copy.copy(self.scheduler) if steps is None else scheduler(self.config, steps=steps)
         both = guidance not in (0.0, 1.0)
         told = condition.nothing() if guidance == 0 else condition
         told = told.joined(condition.nothing()) if both else told
+
+        def answer(z, t):
+            if not both:
+                return self.backbone(z, t, self.control, told)
+            with_eeg, without = self.backbone(torch.cat([z, z]), torch.cat([t, t]), self.control, told).chunk(2)
+            return without + guidance * (with_eeg - without)
+
         z = self.noise(self.config.sample_seed if seed is None else seed, condition.pooled.device)
-        z = z.expand(len(condition.pooled), -1, -1)
+        return self._denoised(z.expand(len(condition.pooled), -1, -1), answer, steps)
+
+    def music(self, n, *, steps=None, seed=0) -> Tensor:
+        """What the backbone plays without any EEG: `n` spectrograms, each from a noise of its own.
+
+        No window has a say in them: as many fluent pictures as there are noises.
+        """
+        generator, device = torch.Generator().manual_seed(seed), self.mean.device
+        z = torch.randn(n, *self.shape, generator=generator).to(device)
+        return self._denoised(z, self.backbone, steps)
+
+    def _denoised(self, z, answer, steps):
+        """Spectrograms of the noise `z`, led by ``answer(z, t)``."""
+        sampler = copy.copy(self.scheduler) if steps is None else scheduler(self.config, steps=steps)
         for t in sampler.timesteps:
-            every = torch.cat([z, z]) if both else z
-            answer = self.backbone(every, t.to(z.device).expand(len(every)), self.control, told).float()
-            if both:
-                with_eeg, without = answer.chunk(2)
-                answer = without + guidance * (with_eeg - without)
-            z = sampler.step(answer, t, z).prev_sample
+            z = sampler.step(answer(z, t.to(z.device).expand(len(z))).float(), t, z).prev_sample
         return self.decode(z)
 
     def noise(self, seed, device="cpu") -> Tensor:
