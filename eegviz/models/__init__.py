@@ -3,7 +3,7 @@
 A model module has a pydantic ``Config`` (every knob with its published value or a comment that it is our choice),
 ``PRESETS`` (named settings that tests pin to the papers), ``TASK`` (``"regression"`` or ``"classification"``), ``EEG``
 (the kind of EEG features it takes by default), where it wants other sound than `AUDIO` an ``AUDIO`` of its own (see
-`default_audio`), ``features(config)`` (what else its pictures must hold: band, context),
+`default_audio`), ``features(config)`` (what else its pictures must hold: band, context, duration),
 ``for_features(config, eeg)`` (the settings that fit a kind of EEG, or a refusal) and
 ``build(config, in_shape, out_shape) -> torch.nn.Module``. The module that it builds has ``forward`` and either
 ``fit_input`` (or ``fit_view(view, classes)``), ``fit_output`` (statistics of training windows) and ``loss``, or a
