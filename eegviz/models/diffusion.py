@@ -304,6 +304,7 @@ class Diffusion(nn.Module):
     def _denoised(self, z, answer, steps):
         """Spectrograms of the noise `z`, led by ``answer(z, t)``."""
         sampler = copy.copy(self.scheduler) if steps is None else scheduler(self.config, steps=steps)
+        sampler.alphas_cumprod = sampler.alphas_cumprod.to(z.device)
         for t in sampler.timesteps:
             z = sampler.step(answer(z, t.to(z.device).expand(len(z))).float(), t, z).prev_sample
         return self.decode(z)
