@@ -1,5 +1,6 @@
 """Retrieval of embeddings: on embeddings with a known answer, and of runs, end to end by the command line."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def test_perfect_embeddings(run, tiny_store, monkeypatch):
     for scope, n in (("own song", 20), ("all songs", 40)):
         row = asked(table, candidates=scope, eeg="real")
         assert (row["percentile"], row["top-1"], row["median_rank"], row["n_candidates"]) == (1, 1, 1, n)
-        assert (row["chance-1"], row["chance-5"]) == (1 / n, 5 / n)
+        assert (row["chance-1"], row["chance-5"]) == pytest.approx((1 / n, 5 / n))
         assert asked(table, candidates=scope, eeg="other listener")["percentile"] == 1  # all hear the same second
         assert asked(table, candidates=scope, eeg="zero EEG")["percentile"] == pytest.approx(0.5)
         assert asked(table, candidates=scope, eeg="shuffled")["top-1"] == 0
@@ -78,7 +79,7 @@ def test_constant_embeddings_are_at_chance_to_the_digit(run, tiny_store, monkeyp
     monkeypatch.setattr(embeddings, "Space", Known("constant"))
     table = embeddings.retrieval(run, store=tiny_store)
     row = asked(table, candidates="own song", eeg="real")
-    assert (row["percentile"], row["top-1"], row["median_rank"]) == (0.5, 1 / 20, 10.5)
+    assert (row["percentile"], row["top-1"], row["median_rank"]) == pytest.approx((0.5, 1 / 20, 10.5))
     assert row["p"] == 1
     assert asked(table, candidates="all songs", eeg="real")["percentile"] == pytest.approx(0.5)
 
@@ -113,8 +114,8 @@ def test_unseen_songs_are_told_apart(tiny_store, tmp_path):
     said = embeddings.describe(run, table)
     assert "unseen songs" in said
     assert evaluation.evaluate(run, store=tiny_store)["verdict"]
-    subject = trained(tiny_store, tmp_path, split="subject:30")
-    assert "listener-independent" in embeddings.describe(subject, embeddings.retrieval(subject, store=tiny_store))
+    subject = dataclasses.replace(run, config=run.config | {"split": {"spec": "subject:30", "seed": 0}})
+    assert "listener-independent" in embeddings.describe(subject, table)
 
 
 def test_embeddings_of_a_second_are_one(run, tiny_store):
@@ -158,6 +159,7 @@ def test_the_verdict_shows_them_beside_the_pictures(run, tiny_store):
     assert run.provenance["bank_seconds"] == len(view.table.drop_duplicates(["stimulus", "second"]))
 
 
+@pytest.mark.slow
 def test_folds_are_pooled(tiny_store, tmp_path):
     folds = [trained(tiny_store, tmp_path, split=f"repeat:{hearing}") for hearing in (1, 2)]
     for fold in folds:
@@ -204,7 +206,7 @@ def test_from_training_to_sound_by_the_command_line(tiny_store, tmp_path):
     wrong = eegviz(
         "train", tiny_store.path, "--model", "alignment", "--set", "encoder=wav2vec", "--out", tmp_path, ok=False
     )
-    assert "known are mel, clap:FOLDER" in wrong.stderr
+    assert "known are mel, clap:folder" in wrong.stderr
 
 
 # ------------------------------------------------------------------------------------------ on data with a known answer

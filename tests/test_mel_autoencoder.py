@@ -63,7 +63,7 @@ def test_distinct_seconds_are_taken_once_and_sorted():
 
 def test_it_learns_the_pictures():
     windows = Windows()
-    net = fitted()
+    net = fitted(epochs=300)
     y = torch.from_numpy(windows.seconds)
     assert float(net.error) == pytest.approx(float(((net(y) - y) ** 2).mean()), rel=1e-4)
     assert float(net.error) < 0.1 * float(y.var(0, correction=0).mean())

@@ -18,7 +18,7 @@ not public: all numbers here are our choice.
   that is not in it comes out as a mixture. That picture is scored like any model's; the embeddings themselves are
   judged by `eegviz.embeddings`.
 
-Functions: `build`, `info_nce`, `same_pictures`. Classes: `Alignment`, `Bank`.
+Functions: `build`, `info_nce`, `rank_loss`, `same_pictures`. Classes: `Alignment`, `Bank`.
 
 Page: "Echoes of the Brain: Reconstructing Music from EEG via Latent Space Alignment and Guided Diffusion" (no code, no
 numbers); InfoNCE: van den Oord et al. 2018, https://doi.org/10.48550/arXiv.1807.03748; the symmetric loss and the learned
@@ -113,19 +113,20 @@ PRESETS = {
     "echoes": {},
     "fast": {
         "width": 32,
-        "stride": 4,
+        "stride": 8,
         "blocks": 1,
         "heads": 2,
         "feed_forward": 64,
         "hidden": 64,
         "shared": 32,
-        "latent": 16,
+        "latent": 4,
         "autoencoder_width": 48,
-        "autoencoder_epochs": 60,
-        "batch_size": 64,
-        "epochs": 20,
+        "autoencoder_epochs": 40,
+        "dropout": 0.25,
+        "batch_size": 32,
+        "epochs": 12,
         "lr": 3e-3,
-        "lr_decay": 0.93,
+        "lr_decay": 0.9,
     },
 }
 DEFAULT_PRESET = "echoes"
@@ -198,6 +199,7 @@ class Alignment(nn.Module):
         """
         view = sides.only_training(view, "alignment, music encoder and bank")
         self.spatial.fit(view, classes)
+        self._start_at_components()
         once = unique_seconds(view)
         if self.autoencoder is None:
             if view.beside is None:
@@ -214,6 +216,14 @@ class Alignment(nn.Module):
             music = torch.cat([self.music_vectors(block) for block in pictures.split(BLOCK)])
         songs = np.searchsorted(np.asarray(classes, str), view.table["stimulus"].to_numpy(str)[once])
         self.bank.fill(pictures, music, torch.from_numpy(songs.astype(np.int64)))
+
+    def _start_at_components(self):
+        """Let the spatial filters start at the principal components of the mean training covariance, the largest first."""
+        _, axes = torch.linalg.eigh(self.spatial.references[-1].double())
+        axes = axes.flip(1)[:, : len(self.filters.weight)].T
+        with torch.no_grad():
+            self.filters.weight[: len(axes)] = (axes * axes.sum(1, keepdim=True).sign()).float()
+            self.filters.bias.zero_()
 
     def fit_output(self, mean):
         """Nothing: the pictures come from the bank."""
@@ -341,8 +351,14 @@ class Alignment(nn.Module):
         return self.contrastive(x, y, music=music, song=song, run=run)
 
     def validation_loss(self, run, x: Tensor, y: Tensor, song: Tensor, music=None) -> Tensor:
-        """The contrastive loss of validation windows among themselves: the bank need not hold their seconds."""
-        return self.contrastive(x, y, music=music, run=run)
+        """Share of the other seconds among these windows whose music each EEG is more like than its own, ties at half.
+
+        It is what the test will ask. The contrastive loss of few windows goes by how sure the network is of them, and would
+        stop it long before its order of the seconds is best.
+        """
+        z, _ = run(x, embed=True)
+        like = z @ self.project_music(self.music_vectors(y) if music is None else music).T
+        return rank_loss(like, same_pictures(y))
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """Mean squared error of posterior mean pictures; nothing is trained or chosen by it."""
@@ -453,6 +469,34 @@ def _one_way(like, same, more):
     counts = same.sum(1)
     each = (lost * same).sum(1) / counts.clamp_min(1)
     return each.sum() / (counts > 0).sum().clamp_min(1)
+
+
+def rank_loss(like, same) -> Tensor:
+    """Mean share of the negatives of a row that are more alike than its positives, ties at half: .5 by chance.
+
+    Parameters
+    ----------
+    like : Tensor [shape=(n, n)]
+    same : Tensor of bool [shape=(n, n)]
+        As in `info_nce`.
+
+    Returns
+    -------
+    Tensor, scalar
+
+    Examples
+    --------
+    >>> same = torch.eye(3, dtype=torch.bool)
+    >>> float(rank_loss(torch.eye(3), same)), float(rank_loss(-torch.eye(3), same)), float(rank_loss(torch.ones(3, 3), same))
+    (0.0, 1.0, 0.5)
+    """
+    like = like.float()
+    own = (like * same).sum(1, keepdim=True) / same.sum(1, keepdim=True)
+    above = (like > own).float() + (like == own).float() / 2
+    asked = (~same).sum(1)
+    return (
+        ((above * ~same).sum(1) / asked.clamp_min(1))[asked > 0].mean() if (asked > 0).any() else like.new_tensor(0.5)
+    )
 
 
 def same_pictures(y) -> Tensor:

@@ -1,6 +1,7 @@
 """A small autoencoder of spectrograms: a music encoder that needs no download, and the decoder of its latents.
 
-Frames are convolved in time with the mel bins as channels, and halved twice: ``F`` frames become ``ceil(F / 4)`` latents.
+Frames are reduced to their principal components, convolved in time, and halved twice: ``F`` frames become ``ceil(F / 4)``
+latents.
 It is trained on the **distinct** seconds of the training side, however many listeners heard them, and frozen: what is
 aligned or generated later rests on latents that no later loss can bend. Latents are standardised over the training
 pictures, so that a diffusion may start from a standard normal. Sizes, loss and optimiser are our choice.
@@ -61,7 +62,7 @@ class MelAutoencoder(nn.Module):
         self.n_frames, n_bins = out_shape
         self.dim, self.n_latents = dim, -(-self.n_frames // SHRINK)
         self.encoder = nn.Sequential(
-            nn.Conv1d(n_bins, width, 3, padding=1), nn.GELU(),
+            nn.Conv1d(n_bins, width, 1),
             nn.Conv1d(width, width, 3, stride=2, padding=1), nn.GELU(),
             nn.Conv1d(width, width, 3, stride=2, padding=1), nn.GELU(),
             nn.Conv1d(width, dim, 1),
@@ -69,7 +70,7 @@ class MelAutoencoder(nn.Module):
         self.decoder = nn.Sequential(
             nn.Conv1d(dim, width, 3, padding=1), nn.GELU(),
             nn.Upsample(-(-self.n_frames // 2), mode="linear"), nn.Conv1d(width, width, 3, padding=1), nn.GELU(),
-            nn.Upsample(self.n_frames, mode="linear"), nn.Conv1d(width, width, 3, padding=1), nn.GELU(),
+            nn.Upsample(self.n_frames, mode="linear"), nn.Conv1d(width, width, 3, padding=1),
             nn.Conv1d(width, n_bins, 1),
         )  # fmt: skip
         self.register_buffer("mean", torch.zeros(dim, 1))
@@ -148,9 +149,7 @@ class MelAutoencoder(nn.Module):
         for layer in self.modules():
             if isinstance(layer, nn.Conv1d):
                 layer.reset_parameters()
-        last = self.decoder[-1]
-        with torch.no_grad():  # from the mean spectrum on
-            last.bias.copy_(pictures.mean((0, 1)))
+        self._start_at_components(pictures.flatten(0, 1))
         self.requires_grad_(True)
         optimizer = torch.optim.Adam(self.parameters(), lr=LR)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
@@ -163,6 +162,21 @@ class MelAutoencoder(nn.Module):
         self.requires_grad_(False)
         for parameter in self.parameters():
             parameter.grad = None
+
+    def _start_at_components(self, spectra):
+        """Let the first layer take the principal components of the frames, and the last draw them around the mean."""
+        first, last, mean = self.encoder[0], self.decoder[-1], spectra.mean(0)
+        covariance = torch.cov(spectra.T.double(), correction=0)
+        power, axes = torch.linalg.eigh(torch.nan_to_num(covariance))
+        axes = axes.flip(1)[:, : len(first.weight)].float()
+        axes = axes * axes.sum(0).sign()
+        size = power[-1].clamp_min(LEAST_SCALE**2).sqrt().float()  # of the largest: it gets unit variance
+        with torch.no_grad():
+            first.weight[: axes.shape[1], :, 0] = axes.T / size
+            first.bias.zero_()
+            first.bias[: axes.shape[1]] = -(axes.T @ mean) / size
+            last.weight[:, : axes.shape[1], 0] = axes * size
+            last.bias.copy_(mean)
 
 
 def unique_seconds(view) -> np.ndarray:
