@@ -1,5 +1,6 @@
 """Guided diffusion: the schedule and its closed forms, what each stage trains, and what steers a sample."""
 
+import functools
 import json
 import math
 
@@ -23,11 +24,19 @@ def build(**settings):
     return diffusion.build(models.config("diffusion", "fast", **SMALL | settings), IN, OUT, GROUPS).eval()
 
 
+@functools.cache
+def statistics():
+    """What is fitted on some windows, which are noise; once for all tests."""
+    net = build()
+    fitting.fit_statistics(net, MusicWindows().view(), classes=["song0", "song1"])
+    return {name: value for name, value in net.state_dict().items() if not name.startswith(("backbone.", "control."))}
+
+
 def fitted(**settings):
-    """A network whose statistics are those of some windows, which are noise."""
-    net, windows = build(**settings), MusicWindows()
-    fitting.fit_statistics(net, windows.view(), classes=["song0", "song1"])
-    return net, windows
+    """A network with the statistics of the windows."""
+    net = build(**settings)
+    net.load_state_dict(statistics(), strict=False)
+    return net, MusicWindows()
 
 
 class MusicWindows(Windows):
@@ -115,7 +124,7 @@ def test_what_is_learned_in_each_prediction_is_its_definition(monkeypatch):
         y = torch.from_numpy(windows.target(np.arange(4)))
         loss = net(eeg(4), y)["denoising"]
         z, t = seen[0]
-        clean, a = net.encode(y).repeat(5, 1, 1), net.scheduler.alphas_cumprod[t][:, None, None]
+        clean, a = net.encode(y).repeat(len(diffusion.CHECKED), 1, 1), net.scheduler.alphas_cumprod[t][:, None, None]
         noise = (z - a.sqrt() * clean) / (1 - a).sqrt()
         wanted = clean if prediction == "sample" else a.sqrt() * noise - (1 - a).sqrt() * clean
         assert loss.item() == pytest.approx((wanted**2).mean().item(), rel=1e-4)

@@ -94,7 +94,7 @@ def test_it_is_scored_and_sounds_like_any_other(run, tiny_store):
 
 
 def test_it_trains_in_bf16_and_on_raw_eeg(run, tiny_store, tmp_path):
-    config = configure(tiny_store, run.config["model"]["name"], precision="bf16", eeg="raw", settings={"epochs": 1})
+    config = configure(tiny_store, run.config["model"]["name"], precision="bf16", eeg="raw", settings={"epochs": 2})
     trained = training.train(tiny_store, config, out=tmp_path, progress=False)
     assert trained.provenance["precision"] == "bf16"
     assert np.isfinite(trained.predictions).all()

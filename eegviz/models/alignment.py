@@ -267,13 +267,15 @@ class Alignment(nn.Module):
 
     # ---------------------------------------------------------------------------------------------- embeddings
 
-    def embed_eeg(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def embed_eeg(self, x: Tensor, *, who: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """EEG in the shared space.
 
         Parameters
         ----------
         x : Tensor [shape=(n, n_times, n_channels)]
             Raw EEG in µV.
+        who : Tensor of int [shape=(n,)], optional
+            Numbers of the references that the windows are nearest to, where they are known already.
 
         Returns
         -------
@@ -283,7 +285,7 @@ class Alignment(nn.Module):
             The standardised music vector as the EEG tells it, step by step.
         """
         straight = self.linear(x)  # (n, n_steps, frame_dim)
-        x = self._filtered(x)  # (n, width, n_times)
+        x = self._filtered(x, who)  # (n, width, n_times)
         for convolution, norm in zip((self.first, self.second), self.norms, strict=True):
             x = self.dropout(F.gelu(norm(convolution(x))))
         tokens = x.mT + self.positions
@@ -331,7 +333,7 @@ class Alignment(nn.Module):
         """How likely each second of the bank is, given EEG embeddings ``(n, shared)``: ``(n, n_seconds)``."""
         return (self.scale * z @ self.project_music(self.bank.music).T).softmax(1)
 
-    def _filtered(self, x):
+    def _filtered(self, x, who=None):
         """Aligned, spatially filtered, and through the layer of the listener that the window is like."""
         with torch.autocast(x.device.type, enabled=False):
             x = x.float()
@@ -339,7 +341,7 @@ class Alignment(nn.Module):
             kernels, bias = self.filters.weight @ self.spatial.filters, self.filters.bias  # (n_references, width, …)
             if not self.config.align:
                 return kernels[-1] @ x.mT + bias[:, None]
-            who = self.spatial.nearest(x)
+            who = self.spatial.nearest(x) if who is None else who
             if self.config.listeners:
                 layers = torch.eye(len(bias), device=x.device) + self.listener_weight
                 kernels, bias = layers @ kernels, layers @ bias + self.listener_bias
