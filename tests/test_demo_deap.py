@@ -254,7 +254,7 @@ def test_made_in_six_seconds_and_600_megabytes(tmp_path):
 def test_music_and_mood_are_found_and_the_null_not(tmp_path, coupling):
     from eegviz import evaluation, training, verdict
 
-    opened = store.open(demo_deap.make_store(tmp_path / "s", coupling=coupling, duration=40, progress=False))
+    opened = store.open(demo_deap.make_store(tmp_path / "s", coupling=coupling, progress=False))
     rows = opened.recordings
     left, right = deap.CHANNELS.index("F3"), deap.CHANNELS.index("F4")
     alpha = np.array([10 * np.log10(band_power(opened.eeg(name), 8, 12)) for name in rows["recording"]])
