@@ -247,3 +247,23 @@ def test_made_in_six_seconds_and_600_megabytes(tmp_path):
     seconds, megabytes = map(float, shown.stdout.split())
     assert seconds < 6
     assert megabytes < 600
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("coupling", [1.0, 0.0])
+def test_music_and_mood_are_found_and_the_null_not(tmp_path, coupling):
+    from eegviz import evaluation, training, verdict
+
+    opened = store.open(demo_deap.make_store(tmp_path / "s", coupling=coupling, progress=False))
+    rows = opened.recordings
+    left, right = deap.CHANNELS.index("F3"), deap.CHANNELS.index("F4")
+    alpha = np.array([10 * np.log10(band_power(opened.eeg(name), 8, 12)) for name in rows["recording"]])
+    asymmetry = (
+        rows.assign(x=alpha[:, right] - alpha[:, left]).groupby("subject")["x"].transform(lambda x: x - x.mean())
+    )
+    r = np.corrcoef(asymmetry, rows["valence"])[0, 1]
+    assert r > 0.7 if coupling else abs(r) < 0.45  # 48 recordings: the 99.9 % level of chance is .46
+    config = training.configure(opened, model="ridge", preset="fast", split="song")
+    result = evaluation.evaluate(training.train(opened, config, out=tmp_path / "runs", progress=False))
+    says = verdict.sentence(result)
+    assert says.startswith("The EEG contributed" if coupling else "No evidence that the EEG contributed"), says
