@@ -2,10 +2,10 @@
 
 A run whose network embeds both (`eegviz.models.alignment`) is asked for the embeddings of its test windows. The EEG
 embedding of a window is compared with the music embeddings of all test seconds: of its own song (each recording's mean
-taken away, as for pictures, so that what marks song or recording cannot help), or of all songs (nothing taken away, so that
-it does help, and says so). Songs that the training knew and songs that it did not are told apart. Beside the score stand the same
-weights with other EEG (`eegviz.controls`), a permutation p and an interval over listeners, all by the functions that score
-pictures.
+taken away, as for pictures, so that what marks song or recording cannot help), or of all songs (nothing taken away, so
+that it does help, and says so). Songs that the training knew and songs that it did not are told apart. Beside the score
+stand the same weights with other EEG (`eegviz.controls`), a permutation p and an interval over listeners, all by the
+functions that score pictures.
 
 A split says what kind of evidence a score is (`EVIDENCE`): ``repeat`` is *listener-dependent* (the listener, and another
 hearing of the music, are in the training), ``subject`` is *listener-independent*.

@@ -9,7 +9,7 @@ import torch
 from eegviz import evaluation, fitting, models, sides, training
 from eegviz.errors import ParameterError
 from eegviz.models import alignment
-from eegviz.models.alignment import info_nce, same_pictures
+from eegviz.models.contrast import NEVER, info_nce, rank_loss, same_pictures
 from eegviz.models.layers import n_parameters
 from tests import onnx_files
 
@@ -128,7 +128,7 @@ def test_hard_negatives_count_for_the_eeg_only():
     one_way = math.log1p(2 * math.exp(-2))
     found = info_nce(like, same, hard=torch.zeros(3, 4))
     assert float(found) == pytest.approx((math.log1p(6 * math.exp(-2)) + one_way) / 2, rel=1e-5)
-    never = torch.full((3, 4), alignment.NEVER)
+    never = torch.full((3, 4), NEVER)
     assert float(info_nce(like, same, hard=never)) == pytest.approx(one_way, rel=1e-5)
 
 
@@ -136,10 +136,10 @@ def test_the_rank_that_validation_goes_by():
     generator = torch.Generator().manual_seed(0)
     same = torch.eye(40, dtype=torch.bool).repeat_interleave(2, 0).repeat_interleave(2, 1)
     noise = torch.rand(40, 40, generator=generator).repeat_interleave(2, 0).repeat_interleave(2, 1)
-    assert alignment.rank_loss(noise, same).item() == pytest.approx(0.5, abs=0.1)
-    assert alignment.rank_loss(noise + 2 * same, same).item() == 0
-    assert alignment.rank_loss(noise, torch.ones_like(same)).item() == 0.5  # nothing to tell apart
-    assert alignment.rank_loss(100 * noise, same) == alignment.rank_loss(noise, same)
+    assert rank_loss(noise, same).item() == pytest.approx(0.5, abs=0.1)
+    assert rank_loss(noise + 2 * same, same).item() == 0
+    assert rank_loss(noise, torch.ones_like(same)).item() == 0.5  # nothing to tell apart
+    assert rank_loss(100 * noise, same) == rank_loss(noise, same)
 
 
 def test_pictures_are_the_same_to_the_last_bit():
@@ -389,7 +389,7 @@ def test_validation_asks_which_second_and_leaves_the_network_as_it_was():
     loss = fitting.mean_loss(net, net, lambda i: (windows.x[i], windows.target(i), windows.songs(i)), np.arange(24))
     x, y, song = batch(windows, np.arange(24))
     assert loss == pytest.approx(
-        alignment.rank_loss(net.embed_eeg(x)[0] @ net.embed_music(y).T, same_pictures(y)).item(), rel=1e-5
+        rank_loss(net.embed_eeg(x)[0] @ net.embed_music(y).T, same_pictures(y)).item(), rel=1e-5
     )
     assert np.isnan(fitting.mean_loss(net, net, None, np.arange(0)))
 

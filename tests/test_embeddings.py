@@ -230,7 +230,7 @@ def test_coupling_1_is_found(tmp_path):
     assert row["low"] > 0.5
     assert row["p"] < 0.05
     assert row["controls"]["shuffled"] < row["low"]
-    assert run.provenance["training_s"] <= 30  # 6 s where nothing else runs
+    assert run.provenance["training_s"] <= 60  # 6 s of one core; this leaves room for a busy machine
 
 
 @pytest.mark.slow
