@@ -72,7 +72,8 @@ def test_what_repeats_is_accompaniment_what_does_not_is_voice(song):
     sung = voice != 0
     assert np.corrcoef(vocals[sung], voice[sung])[0, 1] > 0.9
     assert np.corrcoef(rest, accompaniment)[0, 1] > 0.97
-    np.testing.assert_array_equal(soundtrack.prepare(accompaniment + voice, SR, vocals="only"), vocals)
+    only = soundtrack.prepare(accompaniment + voice, SR, vocals="only")
+    np.testing.assert_allclose(only, vocals / max(1, np.abs(vocals).max()), atol=1e-6)
     assert np.mean(vocals[~sung] ** 2) < 0.05 * np.mean(vocals[sung] ** 2)
 
 
