@@ -72,6 +72,8 @@ def test_what_repeats_is_accompaniment_what_does_not_is_voice(song):
     sung = voice != 0
     assert np.corrcoef(vocals[sung], voice[sung])[0, 1] > 0.9
     assert np.corrcoef(rest, accompaniment)[0, 1] > 0.97
+    only = soundtrack.prepare(accompaniment + voice, SR, vocals="only")
+    np.testing.assert_allclose(only, vocals / max(1, np.abs(vocals).max()), atol=1e-6)
     assert np.mean(vocals[~sung] ** 2) < 0.05 * np.mean(vocals[sung] ** 2)
 
 
@@ -135,9 +137,6 @@ def test_the_steps_follow_each_other(song):
     np.testing.assert_array_equal(made, by_hand / max(1, np.abs(by_hand).max()))
     assert made.shape == y.shape
     assert made.dtype == np.float32
-    only = soundtrack.prepare(y, SR, vocals="only")
-    rest = soundtrack.prepare(y, SR, vocals="remove")
-    assert np.mean(only**2) < np.mean(rest**2)
     said = soundtrack.check_options(vocals="only", harmonic=True, dereverberate=True)
     assert said == "late reverberation of 0.6 s taken off, vocals alone, harmonic part"
 
