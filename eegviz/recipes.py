@@ -71,7 +71,7 @@ MELODIES = (
 # and on a song that nobody had heard.
 EVIDENCE = {"dependent": "repeat", "independent": "subject:50", "unseen": "song:{last}"}
 ECHOES = ("dependent-diffusion", "independent-diffusion", *(f"{which}-alignment" for which in EVIDENCE))
-ECHOES_SECONDS = 20.0  # of each song, when fast; our choice
+ECHOES_SECONDS = 24.0  # of each song, when fast; our choice
 # Emotional music from tokens (notebook 10), the document's tables by row: models and channels of other studies, what is left
 # without either dictionary, and depth; "music alone" is ours: the same network without any EEG.
 TOKEN_SPLIT = {
