@@ -96,6 +96,7 @@ class Processes(ThreadPoolExecutor):
         self._context = multiprocessing.get_context("forkserver" if forkserver else "spawn")
         if forkserver:
             self._context.set_forkserver_preload(list(_PRELOAD))
+            _start_server()
         self._alive, self._killed, self._lock = set(), False, threading.Lock()
 
     def submit(self, function, /, *args, **kwargs):
@@ -330,6 +331,21 @@ def _call(function, args, attempt):
         return Failure(str(error))
     except Exception as error:
         return Failure(f"{type(error).__name__}: {error}", traceback.format_exc())
+
+
+def _start_server():
+    """Start the process that others are forked from without the current folder on its path: it may hold another eegviz."""
+    from multiprocessing import forkserver
+
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 def _answer(sender, function, args, kwargs, share):

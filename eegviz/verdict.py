@@ -141,7 +141,10 @@ def describe(result, *, brief=False) -> str:
 
 
 def sentence(result) -> str:
-    """The verdict and the primary score in one sentence: what, on which split, how sure, on which side of chance."""
+    """The verdict and the primary score in one sentence: what, on which split, how sure, on which side of chance.
+
+    Where a score above chance is no evidence, the first reason that does not hold is named.
+    """
     row, split = result["metrics"][0], result["split"]
     if row["score"] is None:
         return f"{result['verdict']}: {row['metric']} is not defined on split {split['spec']}: {row['note']}."
@@ -156,6 +159,9 @@ def sentence(result) -> str:
             f"({row['chance']:.3f})"
         )
     p = "" if row["p"] is None else f"; p {_relation(row['p'])}"
+    if result["verdict"] == NO_EVIDENCE and row["low"] is not None and row["low"] > row["chance"]:
+        failed = [reason["text"] for reason in result["reasons"] if not reason["holds"]]
+        p += f"; what does not hold: {failed[0]}" if failed else ""
     return (
         f"{result['verdict']}: {row['metric']} {row['score']:.3f}, {interval}{p}; n = {row['n']} windows; split "
         f"{split['spec']} ({split['label']}){'; simulated data' if result['simulated'] else ''}."

@@ -1,5 +1,6 @@
 """Calls on executors: answers, failures that are answers, workers that die, executors by name."""
 
+import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -209,3 +210,16 @@ def test_wrong_arguments():
         list(executors.outcomes(workers.square, [(1,)], retries=-1))
     with pytest.raises(ParameterError, match="n=0"):
         executors.Processes(0)
+
+
+def test_another_folder_of_that_name_where_one_stands_is_no_package(tmp_path):
+    (tmp_path / "here" / "eegviz").mkdir(parents=True)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from eegviz import executors\n"
+        "if __name__ == '__main__':\n"
+        "    with executors.Processes(1) as executor:\n"
+        "        print(executor.submit(executors.cores).result())\n"
+    )
+    done = subprocess.run([sys.executable, script], cwd=tmp_path / "here", capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == str(executors.cores()), done.stderr
