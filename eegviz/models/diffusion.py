@@ -44,6 +44,7 @@ from eegviz.models._dit import Backbone, Condition, ControlNet
 EEG = "raw"
 TASK = "regression"
 GROUPS = ("stimulus", "subject")
+EMBEDDINGS = True  # those of the alignment inside, which `eegviz.embeddings` can judge
 CLIP = 4.0  # of an estimated clean sample, in standard deviations of the training (our choice)
 CHECKED = (0.25, 0.5, 0.75)  # parts of the schedule at which validation asks (our choice)
 CHECK_SEED = 0  # of the noise that validation adds
@@ -316,6 +317,14 @@ class Diffusion(nn.Module):
         """The noise of a seed, ``(1, n_tokens, dim)``: one for all windows."""
         return torch.randn(1, *self.shape, generator=torch.Generator().manual_seed(seed)).to(device)
 
+    def embed_eeg(self, x: Tensor):
+        """As of the alignment inside."""
+        return self.alignment.embed_eeg(x)
+
+    def embed_music(self, y: Tensor) -> Tensor:
+        """As of the alignment inside."""
+        return self.alignment.embed_music(y)
+
     def condition(self, x: Tensor) -> Condition:
         """What the EEG tells: the embeddings that stage I predicts from it, and the listener whom it is most like."""
         nearest = self._nearest(x)
@@ -444,3 +453,8 @@ def _alignment(config):
     """Settings of the alignment network inside."""
     inside = alignment.PRESETS[config.alignment] | ALIGNMENTS[config.alignment]
     return alignment.Config(**inside | {"duration": config.seconds})
+
+
+def beside(config, windows, opened):
+    """Nothing: the music encoder is inside."""
+    return None
