@@ -66,7 +66,7 @@ class Space:
         if not has_embeddings(run):
             raise ParameterError(
                 f"run {run.path.name} is of the model {run.config['model']['name']}, which embeds nothing. Choose a run of the "
-                "model alignment."
+                "model alignment or diffusion."
             )
         self._run, self._windows, self._store = run, windows, opened
         self._net = run.network()
