@@ -104,13 +104,16 @@ def demo(
 
 @app.command()
 def ingest(
-    dataset: Annotated[str, typer.Argument(help="nmed-t, nmed-h, mos, openmiir, mad-eeg or own.")],
+    dataset: Annotated[str, typer.Argument(help="nmed-t, nmed-h, mos, openmiir, mad-eeg, deap or own.")],
     source: Annotated[Path, typer.Argument(help="Folder of the original files (own: a CSV).")],
     store: Annotated[Path, typer.Argument(help="Folder to make.")],
     audio: Annotated[Path | None, typer.Option(help="Folder with the sound of each stimulus.")] = None,
     offsets: Annotated[Path | None, typer.Option(help="CSV stimulus,offset: seconds to cut before the music.")] = None,
     max_mismatch: Annotated[float, typer.Option(help="Seconds by which EEG and sound may differ in length.")] = 2.0,
     unit: Annotated[str, typer.Option(help="Unit of the EEG in the files: uV, mV, V or biosemi.")] = "auto",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE of the data set, e.g. missing=skip for deap.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing store.")] = False,
 ):
     """Read original files into a store.
@@ -119,9 +122,11 @@ def ingest(
     """
     from eegviz import datasets
 
-    report = datasets.ingest(
-        dataset, source, store, audio=audio, offsets=offsets, max_mismatch=max_mismatch, unit=unit, overwrite=overwrite
-    )  # fmt: skip
+    options = {"offsets": offsets, "max_mismatch": max_mismatch, "unit": unit, "overwrite": overwrite}
+    settings = _settings(set_)
+    if twice := sorted({"audio", *options} & set(settings)):
+        raise ParameterError(f"--set {twice[0]}: give it as --{twice[0].replace('_', '-')}.")
+    report = datasets.ingest(dataset, source, store, audio=audio, **options, **settings)
     print(report.summary())
     if report.n_skipped:
         raise typer.Exit(2)
@@ -150,10 +155,16 @@ def train(
     store: Store,
     out: Annotated[Path, typer.Option(help="Folder of runs; the run goes to OUT/<hash>.")],
     model: Annotated[
-        str, typer.Option(help="cnn, rcnn, encoder-decoder, transformer, gan, ridge (linear) or classifier.")
+        str,
+        typer.Option(
+            help="cnn, rcnn, encoder-decoder, transformer, gan, alignment, diffusion, tokens, ridge (linear) or classifier."
+        ),
     ] = "cnn",
     eeg: Annotated[
-        str | None, typer.Option(help="raw, periodogram or welch (default: periodogram; raw for ridge and gan).")
+        str | None,
+        typer.Option(
+            help="raw, periodogram, welch or de (default: periodogram; raw for ridge, gan, alignment, diffusion and tokens)."
+        ),
     ] = None,
     audio: Annotated[
         str | None,

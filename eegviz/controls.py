@@ -95,12 +95,14 @@ class Substitute:
     opened : Store
     seed : int
         Of the noise.
+    net : torch.nn.Module, optional
+        What answers in place of the run's network, such as the part of it that embeds.
     """
 
-    def __init__(self, run, windows, opened, *, seed=0):
+    def __init__(self, run, windows, opened, *, seed=0, net=None):
         self._windows, self._store, self._seed = windows, opened, seed
         compute = fitting.Compute.choose("auto", run.provenance["precision"])
-        self._blocks = fitting.predictor(run.network(), compute=compute)
+        self._blocks = fitting.predictor(run.network() if net is None else net, compute=compute)
         self._zero = None
 
     def predict(self, eeg):

@@ -1,4 +1,4 @@
-"""The demonstration: simulate two data sets, train the shared runs once, run the notebook series, write the pages.
+"""The demonstration: simulate three data sets, train the shared runs once, run the notebook series, write the pages.
 
 Nothing is downloaded and nothing else is needed. The default takes minutes on two cores; ``full`` is the recipe at the
 sizes of the studies, meant for a GPU, and says first what it will need.
@@ -16,13 +16,15 @@ from pathlib import Path
 from eegviz import chorales, executors, recipes, report
 from eegviz.errors import ParameterError
 
-SONGS, MELODIES = "store", "melodies"  # folders of the two stores
+SONGS, MELODIES, EMOTIONS = "store", "melodies", "emotions"  # folders of the stores
 # What a worker trains in one go: the linear decoders first, which stand beside the others, then the longest. Linear
 # spectrograms are eight times larger than mel ones: both are one task, so that they are never at once.
 _TASKS = (
     (SONGS, tuple(f"ridge-{protocol}" for protocol in recipes.PROTOCOL_SPECS)),
     (MELODIES, tuple(f"{which}-ridge" for which in recipes.CONDITIONS)),
+    *((SONGS, (name,)) for name in recipes.ECHOES),
     (SONGS, ("raw-linear", "psd-linear")),
+    (EMOTIONS, ("tokens ours",)),
     (SONGS, ("main",)),
     *((MELODIES, (f"{which}-gan",)) for which in ("transfer", "heard", "imagined")),
     *((SONGS, (name,)) for name in (
@@ -32,10 +34,14 @@ _TASKS = (
     (MELODIES, ("heard-generator",)),
     (SONGS, ("cnn-subject_song",)),
 )  # fmt: skip
-FAST = {SONGS: {"n_pieces": 3, "duration": 30.0}, MELODIES: {"n_repeats": 3}}
+FAST = {
+    SONGS: {"n_pieces": 3, "duration": 30.0}, MELODIES: {"n_repeats": 3},
+    EMOTIONS: {"n_subjects": 6, "n_videos": 8, "duration": 32},
+}  # fmt: skip
 FULL = {
     SONGS: {"n_subjects": 20, "n_pieces": 10, "n_hearings": 2, "duration": 270.0},  # NMED-T's size
     MELODIES: {"n_subjects": 21, "n_repeats": 11},  # that of "The music of silence"
+    EMOTIONS: {"n_subjects": 32, "n_videos": 40, "duration": 60},  # DEAP's
 }
 
 
@@ -45,16 +51,19 @@ def full_size_notice() -> str:
     n = songs["n_subjects"] * songs["n_pieces"] * songs["n_hearings"]
     heard = melodies["n_subjects"] * len(chorales.CHORALES) * melodies["n_repeats"]
     windows, trials = int(n * songs["duration"]), 2 * int(heard * int(chorales.DURATION))
-    store = (n * 125 * songs["duration"] * 125 + 2 * heard * 64 * chorales.DURATION * 64) * 4 / 1e9
+    rated = FULL[EMOTIONS]["n_subjects"] * FULL[EMOTIONS]["n_videos"] * FULL[EMOTIONS]["duration"]  # seconds
+    store = (n * 125 * songs["duration"] * 125 + 2 * heard * 64 * chorales.DURATION * 64 + rated * 128 * 32) * 4 / 1e9
     # periodogram, Welch and raw; the linear decoders' seconds with their context; melodies again for both conditions at once
-    features = (windows * (63 + 63 + 125 + 175) * 125 + 2 * trials * (64 + 90) * 64) * 4 / 1e9
-    networks = [name for _, names in _TASKS for name in names if "ridge" not in name]
-    gans = sum("gan" in name or "generator" in name for name in networks)
+    features = (
+        (windows * (63 + 63 + 125 + 175) * 125 + 2 * trials * (64 + 90) * 64 + rated * (128 + 141) * 32) * 4 / 1e9
+    )
+    networks = [name for _, names in _tasks(fast=False) for name in names if "ridge" not in name]
+    gans = sum("gan" in name or "generator" in name or "diffusion" in name for name in networks)
     steps = windows * 0.75 / 60
     pictures = 2 * windows * 44 * 1025 * 4 / 1e9  # of both linear runs: test kept, training only while graded
     return (
         f"Full size: {n} simulated recordings of {songs['duration']:.0f} s, {windows} windows, and {2 * heard} trials of "
-        f"melodies heard or imagined, {trials} windows. Disk: {store:.1f} GB for the stores, {features:.1f} GB for features, "
+        f"melodies heard or imagined, {trials} windows, and {rated // 60} minutes of rated music. Disk: {store:.1f} GB for the stores, {features:.1f} GB for features, "
         f"up to {pictures:.0f} GB for predictions. Memory: about 2 GB for each of two trainings at a time. Time: "
         f"{len(networks) - gans} networks of up to 100 epochs of {steps:.0f} steps, {gans} of 200; on two cores an epoch takes "
         f"{steps * 1.1 / 3600:.1f} hours (1.1 s a step), so use a GPU."
@@ -93,16 +102,22 @@ def run(out, *, full=False, seed=0, jobs=2) -> Path:
         _check_made(out / name, {**sizes, "seed": seed})
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, executors.cores() // jobs)))
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # read by glibc when a process starts: memory is what Binder lacks
-    _say(1, "simulating music and EEG, making features", f"{out / SONGS}, {out / MELODIES}")
+    stores, tasks = [out / name for name in (SONGS, MELODIES, EMOTIONS)], _tasks(fast=not full)
+    _say(1, "simulating music and EEG, making features", ", ".join(map(str, stores)))
     with executors.Processes(jobs) as pool:
-        _all([pool.submit(_simulate, out, name, seed=seed, full=full) for name in (SONGS, MELODIES)])
-        count = sum(len(names) for _, names in _TASKS)
+        _all([pool.submit(_simulate, out, path.name, seed=seed, full=full) for path in stores])
+        count = sum(len(names) for _, names in tasks)
         _say(2, f"training {count} models and the linear decoders beside them", out / "runs")
         options = {"out": out / "runs", "fast": not full, "seed": seed, "threads": pool.threads}
-        _all([pool.submit(_train, out / store, names, **options) for store, names in _TASKS])
+        _all([pool.submit(_train, out / store, names, **options) for store, names in tasks])
     _say(3, "running the notebooks", out)
-    stores = [out / SONGS, out / MELODIES]
     return report.report(None, stores, out=out, runs=out / "runs", fast=not full, seed=seed, jobs=jobs)
+
+
+def _tasks(*, fast):
+    """All that is trained: the tables of the token study too, some rows of them at a time."""
+    rows = [name for name in recipes.tokens(fast) if name != "tokens ours"]
+    return (*_TASKS, *((EMOTIONS, tuple(rows[i : i + 3])) for i in range(0, len(rows), 3)))
 
 
 def _check_made(path, wanted):
@@ -132,9 +147,9 @@ def _say(step, what, where):
 def _simulate(out, name, *, seed, full):
     from eegviz import store as stores
     from eegviz import windowing
-    from eegviz.datasets import demo, demo_mos
+    from eegviz.datasets import demo, demo_deap, demo_mos
 
-    make = {SONGS: demo, MELODIES: demo_mos}[name].make_store
+    make = {SONGS: demo, MELODIES: demo_mos, EMOTIONS: demo_deap}[name].make_store
     if not (out / name).exists():
         make(out / name, seed=seed, **(FULL if full else FAST)[name])
     if name == SONGS:
@@ -144,5 +159,5 @@ def _simulate(out, name, *, seed, full):
 
 
 def _train(store, names, **options):
-    for name in names:
-        recipes.run_alone(store, name, **options)
+    for name in names:  # of the token study's tables only the main row has a verdict table
+        recipes.run_alone(store, name, score=name not in recipes.TOKENS or name == "tokens ours", **options)

@@ -14,12 +14,13 @@ Functions: `evaluate` (score a run, once), `is_scored`, `linear_decoder` (what s
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from eegviz import audit, models, nulls, runs, scorecard, scoring, stats, training
+from eegviz import audit, embeddings, models, nulls, runs, scorecard, scoring, stats, training
 from eegviz import verdict as verdicts
 from eegviz.errors import DataError, ParameterError
 
@@ -87,6 +88,9 @@ def evaluate(run: runs.Run, *, store=None, windows=None, force=False):
         if linear:
             for row in scored.rows:
                 row["beside"]["linear decoder"] = theirs.get(row["metric"])
+        if embeddings.has_embeddings(run):
+            more = embeddings.score(job)
+            scored = replace(scored, rows=[*scored.rows, *more.rows], columns=scored.columns | more.columns)
     decided = verdicts.decide(
         scored.rows[0], scored.controls, shifts=scored.shifts, can_separate=bool(split.can_separate), label=split.label
     )

@@ -94,8 +94,10 @@ def fit(
     net : torch.nn.Module
         With ``loss(output, target)``. Changed in place; ends with the weights of the best validation epoch. Where
         training is more than the loss of an output, it has some of: ``training_loss(run, x, y, …, part=…)``, which computes
-        its ``forward`` through `run`; ``begin_epoch(epoch)``, told from 0; ``optimizers()``, one for each part, which
-        learn from a batch in turn; ``logged``, a dict of tensors of the last step, whose means go into the history.
+        its ``forward`` through `run`; ``validation_loss(run, x, y, …)``, the same for validation; ``begin_epoch(epoch)``, told
+        from 0, which returns True where a new stage begins, whose losses mean something else: no epoch before it is the
+        best any more; ``optimizers()``, one for each part, which learn from a batch in turn; ``logged``, a dict of tensors
+        of the last step, whose means go into the history.
     batches : callable
         ``batches(index) -> (x, y, …)`` arrays of the windows `index`.
     train, validation : np.ndarray of int
@@ -144,8 +146,8 @@ def fit(
         start, epoch = time.monotonic(), len(state.history)
         order = np.random.default_rng([seed, epoch]).permutation(train)
         torch.manual_seed(int(np.random.default_rng([seed, epoch, 1]).integers(2**31)))  # of the dropout
-        if hasattr(net, "begin_epoch"):
-            net.begin_epoch(epoch)
+        if hasattr(net, "begin_epoch") and net.begin_epoch(epoch):
+            state.forget_best()
         for group in (group for optimizer in optimizers.values() for group in optimizer.param_groups):
             group["lr"] = settings.lr * getattr(settings, "lr_decay", 1.0) ** epoch
         wrapped.train()
@@ -232,6 +234,9 @@ class _State:
         else:
             self.stale += 1
 
+    def forget_best(self):
+        self.best, self.best_loss, self.stale = None, float("inf"), 0
+
     def save(self, folder, net, optimizers):
         states = {part: optimizer.state_dict() for part, optimizer in optimizers.items()}
         value = {"net": net.state_dict(), "optimizers": states, **vars(self)}
@@ -262,16 +267,19 @@ class _State:
 
 
 def mean_loss(wrapped, net, batches, index, device="cpu"):
-    """Mean of `net.loss` over the windows `index`, computed by `wrapped` (the network, or what runs it); NaN without any."""
+    """Mean of `net.loss`, or of `net.validation_loss`, over the windows `index`; NaN without any.
+
+    It is computed by `wrapped`, the network or what runs it.
+    """
     if not len(index):
         return float("nan")
     wrapped.eval()
+    judged = getattr(net, "validation_loss", lambda run, x, y, *_: net.loss(run(x), y))
     total = 0.0
     with torch.inference_mode():
         for i in range(0, len(index), PREDICT_BATCH):
             block = index[i : i + PREDICT_BATCH]
-            x, y, *_ = _to(batches(block), device)
-            total += net.loss(wrapped(x), y).item() * len(block)
+            total += judged(wrapped, *_to(batches(block), device)).item() * len(block)
     return total / len(index)
 
 

@@ -18,15 +18,24 @@ import numpy as np
 import pandas as pd
 
 from eegviz import features
+from eegviz._drawing import (
+    BLUE,
+    CYCLE,
+    DIVERGING_COLOURS,
+    GREEN,
+    GREY,
+    ORANGE,
+    PINK,
+    RED,
+    SKY,
+    SPECTRUM_COLOURS,
+    backends,
+    logy,
+    styled,
+    ticked,
+)
 from eegviz.errors import ParameterError
 
-# Okabe & Ito's colours, told apart by people with any colour vision
-BLUE, ORANGE, GREEN, PINK, SKY, RED, GREY = (
-    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#666666",
-)  # fmt: skip
-CYCLE = (BLUE, ORANGE, GREEN, PINK, SKY, RED, GREY)
-SPECTRUM_COLOURS = "magma"
-DIVERGING_COLOURS = "RdBu_r"
 DPI = 110
 
 
@@ -93,7 +102,7 @@ def waveform(sound, sr, *, title="", colour=BLUE, label="", start=0.0):
     time = start + np.arange(len(columns)) * step / sr
     area = hv.Area((time, columns.min(1), columns.max(1)), "Time (s)", ["Amplitude", "to"], label=label)
     area = area.redim.range(Amplitude=(-1, 1))  # before the style, which redim would drop
-    return _style(area, "Area", title, facecolor=colour, edgecolor=colour, linewidth=0.3)
+    return styled(area, "Area", title, facecolor=colour, edgecolor=colour, linewidth=0.3)
 
 
 def spectrogram(
@@ -112,23 +121,26 @@ def spectrogram(
     bounds = (start, low - 0.5, end, high - 0.5)
     name = "Mel bin" if layout.n_mels else f"Frequency bin ({features.SR / layout.n_fft:.1f} Hz each)"
     image = hv.Image(joined.T[::-1], bounds=bounds, kdims=["Time (s)", name], vdims="Level")
-    return _style(image, "Image", title, cmap=cmap, clim=clim)
+    return styled(image, "Image", title, cmap=cmap, clim=clim)
 
 
 def eeg_image(values, *, kind, sfreq, title=""):
-    """One EEG picture as the models see it: rows are time or frequency, columns are channels."""
+    """One EEG picture as the models see it: rows are time, frequency or band, columns are channels."""
     values = np.asarray(values)
     n_rows, n_channels = values.shape
     if kind == "raw":
         limit = float(np.percentile(np.abs(values), 99)) or 1.0
         bounds, name, unit = (-0.5, 0, n_channels - 0.5, n_rows / sfreq), "Time (s)", "Voltage (µV)"
         shown, colours, clim = values, DIVERGING_COLOURS, (-limit, limit)
+    elif kind == "de":
+        bounds, name, unit = (-0.5, -0.5, n_channels - 0.5, n_rows - 0.5), "Band", "Differential entropy (nats)"
+        shown, colours, clim = values, "viridis", tuple(np.percentile(values, [1, 99]).tolist())
     else:
         shown = np.log10(np.maximum(values, 1e-4))
         bounds, name, unit = (-0.5, 0, n_channels - 0.5, sfreq / 2), "Frequency (Hz)", "log10 µV²/Hz"
         colours, clim = "viridis", tuple(np.percentile(shown[1:], [1, 99]).tolist())
     image = hv.Image(shown[::-1], bounds=bounds, kdims=["Channel", name], vdims=unit)
-    return _style(image, "Image", title, cmap=colours, clim=clim)
+    return styled(image, "Image", title, cmap=colours, clim=clim)
 
 
 def traces(signal, sfreq, ch_names, *, title="", start=0.0, spacing=None):
@@ -137,14 +149,14 @@ def traces(signal, sfreq, ch_names, *, title="", start=0.0, spacing=None):
     spacing = spacing or float(np.ceil(4 * np.median(signal.std(-1))))
     time = start + np.arange(signal.shape[1]) / sfreq
     lines = [
-        _style(
+        styled(
             hv.Curve((time, row - i * spacing), "Time (s)", f"Channel ({spacing:.0f} µV apart)"),
             "Curve", title, color=BLUE, linewidth=0.7,
         )
         for i, row in enumerate(signal)
     ]  # fmt: skip
     ticks = [(-i * spacing, name) for i, name in enumerate(ch_names)]
-    return _ticks(hv.Overlay(lines), yticks=ticks)
+    return ticked(hv.Overlay(lines), yticks=ticks)
 
 
 def spectrum(freqs, densities, *, title="", labels=None, marks=(), xlabel="Frequency (Hz)", ylabel="µV²/Hz", log=True):
@@ -152,28 +164,28 @@ def spectrum(freqs, densities, *, title="", labels=None, marks=(), xlabel="Frequ
     densities = [densities] if np.ndim(densities[0]) == 0 else densities
     labels = labels or [""] * len(densities)
     lines = [
-        _style(hv.Curve((freqs, d), xlabel, ylabel, label=label), "Curve", title, color=CYCLE[i % 7], linewidth=1.1)
+        styled(hv.Curve((freqs, d), xlabel, ylabel, label=label), "Curve", title, color=CYCLE[i % 7], linewidth=1.1)
         for i, (d, label) in enumerate(zip(densities, labels, strict=True))
     ]
     for hertz, _ in marks:
-        lines.append(_style(hv.VLine(hertz), "VLine", title, color=RED, linewidth=0.9, linestyle="--"))
+        lines.append(styled(hv.VLine(hertz), "VLine", title, color=RED, linewidth=0.9, linestyle="--"))
     for hertz, label in marks:
         if label:
             top = max(float(np.max(d)) for d in densities)
             lines.append(hv.Text(hertz, top, f" {label}", halign="left", valign="top"))
     overlay = hv.Overlay(lines)
-    return _logy(_ticks(overlay, show_legend=any(labels)), log)
+    return logy(ticked(overlay, show_legend=any(labels)), log)
 
 
 def curves(table, x, columns, *, title="", ylabel="", labels=None, log=False, markers=()):
     """Columns of a table over `x`; `markers` are x values for dashed vertical lines."""
     labels = labels or columns
     lines = [
-        _style(hv.Curve((table[x], table[c]), x, ylabel or "Value", label=name), "Curve", title, color=CYCLE[i % 7])
+        styled(hv.Curve((table[x], table[c]), x, ylabel or "Value", label=name), "Curve", title, color=CYCLE[i % 7])
         for i, (c, name) in enumerate(zip(columns, labels, strict=True))
     ]
-    lines += [_style(hv.VLine(m), "VLine", title, color=GREY, linestyle="--", linewidth=0.9) for m in markers]
-    return _logy(hv.Overlay(lines), log)
+    lines += [styled(hv.VLine(m), "VLine", title, color=GREY, linestyle="--", linewidth=0.9) for m in markers]
+    return logy(hv.Overlay(lines), log)
 
 
 def bin_boxes(values, *, title="", ylabel="SSI", colour=BLUE):
@@ -187,11 +199,11 @@ def bin_boxes(values, *, title="", ylabel="SSI", colour=BLUE):
     boxes = hv.Rectangles((bins - 0.35, first, bins + 0.35, third), ["Mel bin", ylabel, "x1", "y1"])
     medians = hv.Scatter((bins, middle), "Mel bin", ylabel)
     layers = (
-        _style(whiskers, "Segments", title, color=GREY, linewidth=0.5)
-        * _style(boxes, "Rectangles", title, facecolor=colour, linewidth=0)
-        * _style(medians, "Scatter", title, color="black", s=5)
+        styled(whiskers, "Segments", title, color=GREY, linewidth=0.5)
+        * styled(boxes, "Rectangles", title, facecolor=colour, linewidth=0)
+        * styled(medians, "Scatter", title, color="black", s=5)
     )
-    return _ticks(layers, xlim=(-1, values.shape[1]))
+    return ticked(layers, xlim=(-1, values.shape[1]))
 
 
 def histogram(groups, *, title="", xlabel="Score", bins=40, span=None):
@@ -204,9 +216,9 @@ def histogram(groups, *, title="", xlabel="Score", bins=40, span=None):
         share = np.histogram(values, edges)[0] / max(1, len(values)) * 100
         name = f"{label} (mean {values.mean():.3g}, n = {len(values)})"
         step = hv.Histogram((edges, share), kdims=xlabel, vdims="Windows (%)", label=name)
-        layers.append(_style(step, "Histogram", title, facecolor=CYCLE[i % 7], alpha=0.55, linewidth=0))
+        layers.append(styled(step, "Histogram", title, facecolor=CYCLE[i % 7], alpha=0.55, linewidth=0))
         layers.append(
-            _style(hv.VLine(float(values.mean())), "VLine", title, color=CYCLE[i % 7], linestyle="--", linewidth=1.2)
+            styled(hv.VLine(float(values.mean())), "VLine", title, color=CYCLE[i % 7], linestyle="--", linewidth=1.2)
         )
     return hv.Overlay(layers)
 
@@ -219,13 +231,13 @@ def intervals(rows, *, title="", xlabel="Score", chance=None):
     bars = hv.Segments((values[:, 1], heights, values[:, 2], heights), [xlabel, " ", "x1", "y1"])
     points = hv.Scatter((values[:, 0], heights), xlabel, " ")
     layers = [
-        _style(bars, "Segments", title, color=BLUE, linewidth=2.2),
-        _style(points, "Scatter", title, color=BLUE, s=36),
+        styled(bars, "Segments", title, color=BLUE, linewidth=2.2),
+        styled(points, "Scatter", title, color=BLUE, s=36),
     ]
     if chance is not None:
-        layers.append(_style(hv.VLine(chance), "VLine", title, color=RED, linestyle="--", linewidth=1.1))
+        layers.append(styled(hv.VLine(chance), "VLine", title, color=RED, linestyle="--", linewidth=1.1))
     ticks = list(zip(heights.tolist(), labels, strict=True))
-    return _ticks(hv.Overlay(layers).redim.range(**{" ": (-0.6, len(rows) - 0.4)}), yticks=ticks)
+    return ticked(hv.Overlay(layers).redim.range(**{" ": (-0.6, len(rows) - 0.4)}), yticks=ticks)
 
 
 def timeline(table, *, title=""):
@@ -239,9 +251,9 @@ def timeline(table, *, title=""):
         boxes = hv.Rectangles(
             (x, y - 0.4, x + 1, y + 0.4), ["Time (s)", " ", "x1", "y1"], label=f"{side} ({len(part)})"
         )
-        layers.append(_style(boxes, "Rectangles", title, facecolor=colour, linewidth=0))
+        layers.append(styled(boxes, "Rectangles", title, facecolor=colour, linewidth=0))
     ticks = [(i, name) for name, i in order.items()]
-    return _ticks(hv.Overlay(layers), yticks=ticks, legend_position="right")
+    return ticked(hv.Overlay(layers), yticks=ticks, legend_position="right")
 
 
 def shift_curve(table, *, title="", ylabel="Retrieval percentile", chance=0.5, ylim=None):
@@ -259,16 +271,16 @@ def shift_curve(table, *, title="", ylabel="Retrieval percentile", chance=0.5, y
     table = table.sort_values("seconds")
     x, score, low, high = (table[c].to_numpy(float) for c in ("seconds", "score", "low", "high"))
     layers = [
-        _style(
+        styled(
             hv.Area((x, low, high), "Shift (s)", [ylabel, "to"]), "Area", title, facecolor=SKY, linewidth=0, alpha=0.45
         ),
-        _style(hv.HLine(chance), "HLine", title, color=GREY, linestyle="--", linewidth=1.1),
-        _style(hv.Curve((x, score), "Shift (s)", ylabel), "Curve", title, color=BLUE, linewidth=1.6),
-        _style(hv.Scatter((x, score), "Shift (s)", ylabel), "Scatter", title, color=BLUE, s=30),
+        styled(hv.HLine(chance), "HLine", title, color=GREY, linestyle="--", linewidth=1.1),
+        styled(hv.Curve((x, score), "Shift (s)", ylabel), "Curve", title, color=BLUE, linewidth=1.6),
+        styled(hv.Scatter((x, score), "Shift (s)", ylabel), "Scatter", title, color=BLUE, s=30),
     ]
     bottom, top = min(chance, np.nanmin(low)), max(chance, np.nanmax(high))
     room = 0.08 * (top - bottom) + 0.01
-    return _ticks(hv.Overlay(layers), ylim=ylim or (bottom - room, top + room))
+    return ticked(hv.Overlay(layers), ylim=ylim or (bottom - room, top + room))
 
 
 # colour and line of the four honest protocols: told apart without colour too
@@ -302,8 +314,8 @@ def _null_panel(result):
     x, width = np.linspace(0, 1, 201), float(kstwo.ppf(0.95, n))
     band = hv.Area((x, np.clip(x - width, 0, 1), np.clip(x + width, 0, 1)), labels[0], [labels[1], "to"])
     layers = [
-        _style(band, "Area", title, facecolor="#dedede", linewidth=0),
-        _style(hv.Curve(([0, 1], [0, 1]), *labels), "Curve", title, color=GREY, linewidth=1),
+        styled(band, "Area", title, facecolor="#dedede", linewidth=0),
+        styled(hv.Curve(([0, 1], [0, 1]), *labels), "Curve", title, color=GREY, linewidth=1),
     ]
     for _, row in found.iterrows():
         own = np.sort(result.null.loc[result.null["protocol"] == row["protocol"], "p"])
@@ -320,14 +332,14 @@ def _leak_panel(result):
     labels = "Songs named from EEG power (accuracy)", " "
     leaky = found.index[~found["can_separate"]]
     box = hv.Rectangles([(0, leaky.min() - 0.5, 1.03, leaky.max() + 0.5)], [*labels, "x1", "y1"])
-    layers = [_style(box, "Rectangles", title, facecolor="#fbe3d6", linewidth=0)]
-    layers.append(_style(hv.VLine(chance), "VLine", title, color=GREY, linestyle="--", linewidth=1.2))
+    layers = [styled(box, "Rectangles", title, facecolor="#fbe3d6", linewidth=0)]
+    layers.append(styled(hv.VLine(chance), "VLine", title, color=GREY, linestyle="--", linewidth=1.2))
     for separates, colour, marker in ((False, RED, "s"), (True, BLUE, "o")):
         own = found[(found["can_separate"] == separates) & found["accuracy"].notna()]
         bars = hv.Segments((own["low"], own.index, own["high"], own.index), [*labels, "x1", "y1"])
         points = hv.Scatter((own["accuracy"], own.index), *labels)
-        layers.append(_style(bars, "Segments", title, color=colour, linewidth=2.6))
-        layers.append(_style(points, "Scatter", title, color=colour, s=28, marker=marker))
+        layers.append(styled(bars, "Segments", title, color=colour, linewidth=2.6))
+        layers.append(styled(points, "Scatter", title, color=colour, s=28, marker=marker))
     for height, row in found.iterrows():
         if np.isnan(row["accuracy"]):
             layers.append(hv.Text(chance + 0.03, height, "n/a: the test songs are unseen", 8, halign="left"))
@@ -341,27 +353,27 @@ def _coupling_panel(result):
     found, n = result.sensitivity(), result.settings["n_coupling"]
     title = f"3  Something to find: simulated responses\nmean score of {n} sets, 95 % interval, chance .5"
     labels = "Coupling of EEG to music (0: none)", "Retrieval percentile"
-    layers = [_style(hv.HLine(0.5), "HLine", title, color=GREY, linestyle="--", linewidth=1.2)]
+    layers = [styled(hv.HLine(0.5), "HLine", title, color=GREY, linestyle="--", linewidth=1.2)]
     step = 0.014 * found["coupling"].max()
     for i, (name, own) in enumerate(found.groupby("protocol", sort=False)):
         x = own["coupling"] + step * (i - 1.5)  # side by side
         bars = hv.Segments((x, own["low"], x, own["high"]), [*labels, "x1", "y1"])
-        layers.append(_style(bars, "Segments", title, color=_PROTOCOLS[name][0], linewidth=1.6))
+        layers.append(styled(bars, "Segments", title, color=_PROTOCOLS[name][0], linewidth=1.6))
         layers.append(_line(hv.Curve((x, own["score"]), *labels, label=name), name, title))
         points = hv.Scatter((x, own["score"]), *labels)
-        layers.append(_style(points, "Scatter", title, color=_PROTOCOLS[name][0], s=26))
+        layers.append(styled(points, "Scatter", title, color=_PROTOCOLS[name][0], s=26))
     top = max(0.75, float(np.nanmax(found["high"]))) + 0.04
     return _panel(layers, labels, legend_position="top_left", ylim=(0.45, top))
 
 
 def _line(curve, protocol, title):
     colour, dash = _PROTOCOLS[protocol]
-    return _style(curve, "Curve", title, color=colour, linestyle=dash, linewidth=1.8)
+    return styled(curve, "Curve", title, color=colour, linestyle=dash, linewidth=1.8)
 
 
 def _panel(layers, labels, **options):
     sizes = {"title": 10, "labels": 10, "ticks": 9, "legend": 8.5}  # points that stay readable on a telephone
-    return _ticks(hv.Overlay(layers), xlabel=labels[0], ylabel=labels[1], fontsize=sizes, **options)
+    return ticked(hv.Overlay(layers), xlabel=labels[0], ylabel=labels[1], fontsize=sizes, **options)
 
 
 def sensors(info, *, title=""):
@@ -406,66 +418,11 @@ def topographies(values, info, *, titles, unit, clim=None, suptitle="", cmap="vi
     return figure
 
 
-# matplotlib style names on the left, bokeh's on the right, for the few where they differ
-_BOKEH = {
-    "linewidth": "line_width",
-    "edgecolor": "line_color",
-    "linestyle": "line_dash",
-    "facecolor": "fill_color",
-    "s": "size",
-}
-_DASH = {"-": "solid", "--": "dashed", ":": "dotted", "-.": "dashdot"}
-
-
-def _style(element, kind, title, **style):
-    if kind == "Area":  # matplotlib's default colour would win over a face colour alone
-        style = {"color": style.get("facecolor"), **style}
-    bokeh = {}
-    for name, value in style.items():
-        if name == "s":
-            value = value**0.5
-        if name == "linewidth" and value == 0:
-            bokeh["line_alpha"] = 0
-            continue
-        bokeh[_BOKEH.get(name, name)] = _DASH.get(value, value) if isinstance(value, str) else value
-    _backends()
-    element = element.opts(**_known(kind, "matplotlib", {**style, "title": title}), backend="matplotlib")
-    return element.opts(**_known(kind, "bokeh", {**bokeh, "title": title, "responsive": True}), backend="bokeh")
-
-
-def _known(kind, backend, options):
-    """The options that this element has in this backend."""
-    groups = hv.Store.options(backend=backend)[kind].groups
-    allowed = set(groups["style"].allowed_keywords.values) | set(groups["plot"].allowed_keywords.values)
-    return {k: v for k, v in options.items() if k in allowed}
-
-
-def _ticks(overlay, **options):
-    _backends()
-    return overlay.opts(**options, backend="matplotlib").opts(**options, backend="bokeh")
-
-
-def _logy(overlay, log):
-    return _ticks(overlay, logy=True) if log else overlay
-
-
-_loaded = []
-
-
-def _backends():
-    """Load both backends once, without a word in the notebook."""
-    if not _loaded:
-        import holoviews.plotting.bokeh
-        import holoviews.plotting.mpl  # noqa: F401
-
-        _loaded.append(True)
-
-
 def _figure(rows, width, height):
     """A matplotlib figure with the elements of each row side by side."""
     from matplotlib.figure import Figure
 
-    _backends()
+    backends()
     figure = Figure(figsize=(width, height * len(rows)), layout="constrained")
     columns = math.lcm(*map(len, rows))  # rows of different lengths share one grid
     grid = figure.add_gridspec(len(rows), columns)

@@ -4,7 +4,7 @@ A recipe is a dict for `eegviz.training.configure`. ``fast`` shrinks models and 
 otherwise the settings are the published ones where the name says so. `run` trains a recipe once and then reuses it.
 Only what trains loads torch.
 
-Functions: `recipe`, `honest_split`, `protocols`, `run`, `run_folds`, `run_alone`.
+Functions: `recipe`, `honest_split`, `protocols`, `some`, `tokens`, `run`, `run_folds`, `run_alone`.
 """
 
 from __future__ import annotations
@@ -67,15 +67,49 @@ CONDITIONS = {
 MELODIES = (
     *(f"{which}-{model}" for which in CONDITIONS for model in ("gan", "ridge")), "heard-generator"
 )  # fmt: skip
+# Echoes of the Brain (notebook 09): alignment alone, and the diffusion that it steers, on the page's two kinds of evidence
+# and on a song that nobody had heard.
+EVIDENCE = {"dependent": "repeat", "independent": "subject:50", "unseen": "song:{last}"}
+ECHOES = ("dependent-diffusion", "independent-diffusion", "unseen-alignment")  # the diffusions hold an alignment each
+ECHOES_SECONDS = 24.0  # of each song, when fast; our choice
+# Emotional music from tokens (notebook 10), the document's tables by row: models and channels of other studies, what is left
+# without either dictionary, and depth; "music alone" is ours: the same network without any EEG.
+TOKEN_SPLIT = {
+    True: "subject:50",
+    False: "subject:20",
+}  # the document's 8:2; half of six listeners when fast, for an interval
+TABLE_OF_MODELS = {
+    "RNN": {"sequence": "rnn"}, "LSTM": {"sequence": "lstm"}, "Tiraboschi": {"channels": "tiraboschi"},
+    "Miyamoto": {"channels": "miyamoto"}, "Inoue": {"channels": "inoue"}, "ours": {},
+}  # fmt: skip
+_WITHOUT = {
+    "": {}, " without EEG clusters": {"eeg_clusters": False}, " without audio clusters": {"audio_clusters": False},
+    " without clusters": {"eeg_clusters": False, "audio_clusters": False},
+}  # fmt: skip
+TABLE_OF_ABLATIONS = {
+    f"{model}{without}": settings | change
+    for model, settings in (
+        ("CNN", {"sequence": "cnn"}), ("Transformer", {"convolution": False}), ("LSTM", {"sequence": "lstm"}), ("ours", {})
+    )
+    for without, change in _WITHOUT.items()
+}  # fmt: skip
+DEPTHS = {
+    False: (8, 10, 12, 14, 16),
+    True: (1, 2, 3),
+}  # by fast: the document's, and what two cores can do (our choice)
+MUSIC_ALONE = {"music alone": {"eeg_input": False}}
+TOKENS = {f"tokens {row}": s for row, s in (TABLE_OF_MODELS | TABLE_OF_ABLATIONS | MUSIC_ALONE).items()}
+TOKENS |= {f"tokens depth {depth}": {"depth": depth} for depths in DEPTHS.values() for depth in depths}
+TOKEN_SECONDS = 24.0  # of each piece, when fast; our choice
 # "main" is judged on what the store's best split holds out; "published" takes the paper's own training
 # recipe on the same split; "unseen-song" and "unseen-gan" hold out the last song.
 MELODY_SECONDS = 14.0  # of each melody or song, when fast; our choice: more than the demo page's ten
 FAST = ("width", "depth", "units", "epochs", "patience")  # what "fast" takes from the preset of that name
 SONGS = (
     *TABLE_2, "main", "published", "unseen-song", "unseen-gan",
-    *(f"{m}-{s}" for m in PROTOCOL_MODELS for s in PROTOCOL_SPECS), *STUDY,
+    *(f"{m}-{s}" for m in PROTOCOL_MODELS for s in PROTOCOL_SPECS), *STUDY, *ECHOES,
 )  # fmt: skip
-NAMES = (*SONGS, *MELODIES)  # of stores of songs, and of melodies that are heard and imagined
+NAMES = (*SONGS, *MELODIES, *TOKENS)  # of stores of songs, of melodies heard and imagined, of rated pieces
 
 
 def recipe(store: Store, name, *, fast=True, seed=0):
@@ -84,13 +118,24 @@ def recipe(store: Store, name, *, fast=True, seed=0):
         raise ParameterError(f"unknown recipe {name!r}; known are {', '.join(NAMES)}.")
     if name in STUDY:
         return _study(store, *STUDY[name], fast=fast, seed=seed)
+    if name in TOKENS:
+        return {
+            "model": "tokens", "preset": "fast" if fast else "tokens", "settings": TOKENS[name], "seed": seed,
+            "split": TOKEN_SPLIT[fast], "classifier": "fast" if fast else "eeg2mel", "tmax": TOKEN_SECONDS if fast else None,
+        }  # fmt: skip
+    if name in ECHOES:
+        which, _, model = name.partition("-")
+        return {
+            "model": model, "preset": "fast" if fast else "echoes", "seed": seed, "classifier": "fast" if fast else "eeg2mel",
+            "split": EVIDENCE[which].format(last=_last(store)), "tmax": ECHOES_SECONDS if fast else None,
+        }  # fmt: skip
     if name in MELODIES:
         which, _, model = name.partition("-")
         return _gan(model, fast=fast, seed=seed) | CONDITIONS[which]
     side = {"settings": {"epochs": SIDE_EPOCHS}, "tmax": SIDE_SECONDS} if fast else {}
     options = {"model": "cnn", "preset": "fast" if fast else "eeg2mel-stable", "seed": seed, "eeg": "periodogram"}
     options["classifier"] = "fast" if fast else "eeg2mel"  # the linear decoder is graded like the networks beside it
-    last = max(s for s in store.recordings["stimulus"].unique() if s)
+    last = _last(store)
     model, _, protocol = name.partition("-")
     if name in TABLE_2:
         pair = {key: TABLE_2[name][key] for key in ("eeg", "audio")}
@@ -116,6 +161,10 @@ def recipe(store: Store, name, *, fast=True, seed=0):
             small = {k: models.module("cnn").PRESETS["fast"][k] for k in FAST}
             options |= {"settings": small, "tmax": SIDE_SECONDS}
     return options | {"split": honest_split(store)}
+
+
+def _last(store):
+    return max(s for s in store.recordings["stimulus"].unique() if s)
 
 
 def _study(store, name, eeg, audio, split, *, fast, seed):
@@ -152,13 +201,17 @@ def honest_split(store: Store, condition="listening"):
     return "blocked"
 
 
-def run(store: Store, name, *, out, fast=True, seed=0, device="auto") -> runs.Run:
-    """The trained and scored run of a recipe in the folder of runs `out`; trained only when it is not there."""
+def run(store: Store, name, *, out, fast=True, seed=0, device="auto", score=True) -> runs.Run:
+    """The trained and scored run of a recipe in the folder of runs `out`; trained only when it is not there.
+
+    ``score=False`` leaves the verdict table to whoever asks for it.
+    """
     from eegviz import evaluation, training
 
     config = training.configure(store, **recipe(store, name, fast=fast, seed=seed))
     done = training.train(store, config, out=out, device=device)
-    evaluation.evaluate(done, store=store)
+    if score:
+        evaluation.evaluate(done, store=store)
     return done
 
 
@@ -172,13 +225,28 @@ def protocols(store: Store, model, *, out, fast=True, seed=0):
     missing : dict of str to str
         The splits that this store cannot have, and why.
     """
+    names = {f"{model}-{protocol}": protocol for protocol in PROTOCOL_SPECS}
+    found = some(store, names, out=out, fast=fast, seed=seed)
+    return tuple({names[name]: value for name, value in one.items()} for one in found)
+
+
+def some(store: Store, names, *, out, fast=True, seed=0, score=True):
+    """The runs of several recipes by name, and why some of them are not possible on this store; options as in `run`."""
     done, missing = {}, {}
-    for protocol in PROTOCOL_SPECS:
+    for name in names:
         try:
-            done[protocol] = run(store, f"{model}-{protocol}", out=out, fast=fast, seed=seed)
+            done[name] = run(store, name, out=out, fast=fast, seed=seed, score=score)
         except ParameterError as error:
-            missing[protocol] = str(error)
+            missing[name] = str(error)
     return done, missing
+
+
+def tokens(fast=True):
+    """The names of the recipes that notebook 10 shows: `TOKENS` with the depths of its kind."""
+    other = {f"tokens depth {depth}" for depth in DEPTHS[not fast]} - {
+        f"tokens depth {depth}" for depth in DEPTHS[fast]
+    }
+    return [name for name in TOKENS if name not in other]
 
 
 def run_folds(store: Store, config, *, out, device="auto") -> list[runs.Run]:
@@ -201,7 +269,7 @@ def run_folds(store: Store, config, *, out, device="auto") -> list[runs.Run]:
     return done
 
 
-def run_alone(store_path, name, *, out, fast=True, seed=0, threads=1):
+def run_alone(store_path, name, *, out, fast=True, seed=0, threads=1, score=True):
     """`run` for a worker process: it takes a path, limits itself to some threads and returns nothing."""
     import torch
 
@@ -209,4 +277,4 @@ def run_alone(store_path, name, *, out, fast=True, seed=0, threads=1):
 
     torch.set_num_threads(threads)
     scoring.THREADS = threads  # several workers share the processor and the memory already
-    run(store.open(store_path), name, out=out, fast=fast, seed=seed)
+    run(store.open(store_path), name, out=out, fast=fast, seed=seed, score=score)

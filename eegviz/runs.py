@@ -5,7 +5,7 @@
 windows), ``scores.csv`` (a row a test window), ``metrics.json`` (the verdict and all it rests on), ``provenance.json``
 (seed, versions, commit, data hashes, machine, time; written last, so a folder that has it is complete).
 
-Functions: `open`, `listing`, `find`, `facts`, `compare`, `run_hash`, `file_hash`, `split`, `build`, `save_weights`.
+Functions: `open`, `listing`, `find`, `facts`, `compare`, `run_hash`, `file_hash`, `split`, `build`, `settings`, `save_weights`.
 """
 
 from __future__ import annotations
@@ -206,10 +206,14 @@ def split(config, windows):
 
 def build(config, *shapes):
     """The untrained network of a run's config, for the shapes of its input and output and what else its `build` takes."""
-    model = models.module(config["model"]["name"])
-    settings = models.config(config["model"]["name"], config["model"]["preset"], **config["model"]["settings"])
-    settings = model.for_features(settings, config["features"]["eeg"])
-    return model.build(settings, *map(tuple, shapes))
+    return models.module(config["model"]["name"]).build(settings(config), *map(tuple, shapes))
+
+
+def settings(config):
+    """The validated settings of the model of a run's config: its preset, what was changed, fitted to the kind of EEG."""
+    asked = config["model"]
+    checked = models.config(asked["name"], asked["preset"], **asked["settings"])
+    return models.module(asked["name"]).for_features(checked, config["features"]["eeg"])
 
 
 def provenance(**facts) -> dict:

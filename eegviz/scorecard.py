@@ -24,6 +24,17 @@ COLLAPSE = 0.02  # of the variation of the true pictures: predictions that vary 
 TOP = (1, 5)
 PICTURE = ("cosine", "correlation", "SSI", "PSNR", "MSE")  # see picture_metrics
 WHICH_SECOND = ("retrieval", *(f"top-{k}" for k in TOP), "match-mismatch")
+EMBEDDED = {  # see eegviz.embeddings
+    "emb. retrieval": (
+        "retrieval as above, of embeddings: share of the song's other test seconds whose music embedding the EEG embedding is "
+        "less like than its own"
+    ),
+    **{f"emb. top-{k}": f"Hits@{k} of embeddings among the song's test seconds; chance {k}/N" for k in TOP},
+    "emb. all songs": (
+        "retrieval of embeddings among the test seconds of all songs, no mean removed: what marks the song helps too, and the "
+        "permutation, which stays within recordings, asks what goes beyond it"
+    ),
+}
 DEFINITIONS = {
     "retrieval": (
         "within-song retrieval percentile = rank accuracy = 2-way forced choice: share of the song's other test seconds "
@@ -48,6 +59,7 @@ DEFINITIONS = {
     "SSI": f"structural similarity of the whole picture, uniform window {metrics.SSI_WINDOW}, data range 1 (of power: its largest value)",
     "PSNR": "peak signal-to-noise ratio of the whole picture in dB, data range 1 (of power: its largest value)",
     "MSE": "mean squared error of the normalised picture (lower is better)",
+    **EMBEDDED,
     "accuracy": "share of windows whose song the network names; chance: the most frequent song",
 }
 ONE_SECOND = "a song has one test second only, so there is nothing to tell it from"

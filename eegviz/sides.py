@@ -34,11 +34,17 @@ class TrainingView:
         ``pictures(positions)``: inputs ``(len(positions), …)``, float32.
     targets : callable
         ``targets(positions)``: what is to be predicted, ``(len(positions), …)``.
+    settings : dict
+        Those of the windows, such as ``ch_names`` and ``sfreq``; empty where the windows have none.
+    beside : callable or None
+        ``beside(positions)``: what else the training knows of them, such as vectors of the music ``(len(positions), dim)``.
     """
 
     table: pd.DataFrame
     pictures: Callable = field(repr=False)
     targets: Callable = field(repr=False)
+    settings: dict = field(repr=False, default_factory=dict)
+    beside: Callable | None = field(default=None, repr=False)
     maker: object = field(default=None, repr=False)
 
     def __post_init__(self):
@@ -57,7 +63,7 @@ class TrainingView:
         return (every[i : i + size] for i in range(0, len(self), size))
 
 
-def training_view(windows, split, *, pictures=None, targets=None) -> TrainingView:
+def training_view(windows, split, *, pictures=None, targets=None, beside=None) -> TrainingView:
     """The training side of `windows` under `split`.
 
     Parameters
@@ -68,6 +74,8 @@ def training_view(windows, split, *, pictures=None, targets=None) -> TrainingVie
     pictures, targets : callable, optional
         Other inputs and targets of the same rows, as functions of **positions in the training side**: predictions of
         the training windows, or class numbers.
+    beside : callable, optional
+        Further arrays of the same rows, as a function of positions too.
 
     Returns
     -------
@@ -94,6 +102,8 @@ def training_view(windows, split, *, pictures=None, targets=None) -> TrainingVie
         windows.table.iloc[train].reset_index(drop=True),
         pictures or (lambda positions: windows.pictures(train[positions])),
         targets or (lambda positions: windows.target(train[positions])),
+        getattr(windows, "settings", {}),
+        beside,
         _MAKER,
     )
 

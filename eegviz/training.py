@@ -180,6 +180,9 @@ def _train(store, config, folder, device, progress):
     shapes = [list(windows.in_shape), [len(classes)] if is_classifier else list(windows.out_shape)]
     if groups:
         shapes.append([windows.table[column].nunique() for column in groups])
+    given = module.beside(runs.settings(config), windows, store) if hasattr(module, "beside") else None
+    if given is not None:
+        shapes.append([given.dim])
     folder.mkdir(parents=True, exist_ok=True)
     runs.write_json(folder / "config.json", config)
 
@@ -189,10 +192,13 @@ def _train(store, config, folder, device, progress):
     target = labels.__getitem__ if is_classifier else windows.target
 
     def batches(index):
-        x, y = windows.pictures(index), target(index)
-        return (x, y, labels[index]) if groups else (x, y)
+        more = [labels[index]] if groups else []
+        return windows.pictures(index), target(index), *more, *([] if given is None else [given(index)])
 
-    view = sides.training_view(windows, split, targets=lambda rows: target(split.train[rows]))
+    view = sides.training_view(
+        windows, split, targets=lambda rows: target(split.train[rows]),
+        beside=None if given is None else lambda rows: given(split.train[rows]),
+    )  # fmt: skip
     compute = fitting.Compute.choose(device, config["precision"])
     start = time.monotonic()
     if hasattr(net, "solve"):

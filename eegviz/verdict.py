@@ -232,6 +232,7 @@ def overview(results) -> list:
 
 _LIKENESS = ("cosine", "correlation", "SSI", "PSNR", "MSE")
 _WHICH_SONG = ("song accuracy", "accuracy", "kappa")
+_EMBEDDED = "emb. "  # how the metrics of eegviz.embeddings begin
 _SAME_SONG = ("shuffled", "other listener")  # controls that give a window EEG of its own song
 # a column: group of the row, name in the group, what it is
 _COLUMNS = {
@@ -368,7 +369,8 @@ def _why_missing(result, rows, columns, told):
     for name, group, key in columns:
         missing = [row for row in scored if row[group].get(key) is None]
         if missing and len(missing) == len(scored):
-            whole.setdefault(_why(result, missing[-1], group, key), []).append(name)
+            asked = [row for row in missing if not row["metric"].startswith(_EMBEDDED)] or missing
+            whole.setdefault(_why(result, asked[-1], group, key), []).append(name)
             continue
         reasons = {}
         for row in missing:
@@ -396,6 +398,8 @@ def _why(result, row, group, key):
             return f"asked of {result['n_beside']} of the windows only, fewer than half"
         if row["metric"] == "match-mismatch" and key in _SAME_SONG:
             return "the one imposter belongs to the window's own prediction; see retrieval"
+    if group != "controls" and row["metric"].startswith(_EMBEDDED):
+        return "asked of pictures only"
     if key == "linear decoder":
         mine = (
             "this run is the linear decoder"

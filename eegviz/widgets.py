@@ -8,6 +8,30 @@ from IPython.display import Audio
 from eegviz import inversion, plots, tuning
 
 
+def choice(chooser):
+    """The live slider of an `eegviz.listening.Chooser`: picture and player of the chosen clip.
+
+    Returns
+    -------
+    ipywidgets.VBox
+    """
+    slider = ipywidgets.SelectionSlider(
+        options=[(value, i) for i, value in enumerate(chooser.values)], value=chooser.start, description=chooser.name,
+        continuous_update=False,
+    )  # fmt: skip
+    output = ipywidgets.Output()
+
+    def follow(change):
+        clip = chooser.clips[change["new"]]
+        output.outputs = ()
+        output.append_display_data(plots.Picture(clip.png, clip.alt))
+        output.append_display_data(Audio(data=clip.ogg))
+
+    slider.observe(follow, names="value")
+    follow({"new": chooser.start})
+    return ipywidgets.VBox([slider, output])
+
+
 def ref_db_tuner(inverted, *, title, start=46.0, low=tuning.LOW, high=tuning.HIGH):
     """A slider for ref_dB, from 40 to 60 dB unless told otherwise: the waveform and the player follow at once, because it is only a gain.
 

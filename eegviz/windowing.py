@@ -43,7 +43,7 @@ class Windows:
     table : pd.DataFrame
         One row a window: recording, subject, stimulus, condition, repeat, session, second (in which it begins).
     eeg : np.ndarray [shape=(n, n_rows, n_channels)], float32, memory-mapped
-        EEG pictures; µV (raw) or µV²/Hz (spectra).
+        EEG pictures; µV (raw), µV²/Hz (spectra) or nats (entropies).
     sounds : dict of np.ndarray [shape=(n_seconds, n_frames, n_bins)], float32, memory-mapped
         Spectrogram of each stimulus, once, however many listeners heard it: decibels or power.
     settings : dict
@@ -145,7 +145,7 @@ def windows(
     Parameters
     ----------
     store : Store
-    eeg : {"raw", "periodogram", "welch"}
+    eeg : {"raw", "periodogram", "welch", "de"}
     audio : {"mel", "mel-db", "linear", "linear-db", "mel-80", "mel-80-db"}
     condition : str
         Recordings of this condition; several separated by commas.
@@ -256,7 +256,7 @@ def recording_pictures(volts, row, seconds, settings):
     Returns
     -------
     np.ndarray [shape=(n, n_rows, n_channels)], float32
-        µV (raw) or µV²/Hz (spectra).
+        µV (raw), µV²/Hz (spectra) or nats (entropies).
 
     Raises
     ------
@@ -397,7 +397,7 @@ def _cached_eeg(store, table, settings, folder):
                 yield recording_pictures(signal(store, recording), store.row(recording), wanted, settings)
 
         n_times = _picture_samples(settings)
-        n_rows = n_times if kind == "raw" else n_times // 2 + 1
+        n_rows = features.n_rows(kind, n_times)
         _arrays.write(path, (len(table), n_rows, len(settings["ch_names"])), blocks())
     return np.load(path, mmap_mode="r")
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from eegviz import baselines, metrics, sides, splits, windowing
+from eegviz import baselines, features, metrics, sides, splits, windowing
 from eegviz.errors import ParameterError
 
 
@@ -104,3 +104,11 @@ def test_the_ceiling_is_high_and_not_the_truth(windows):
     assert cosine.min() > 0.95
     assert cosine.max() < 1
     np.testing.assert_array_equal(baselines.ceiling(windows, "song21", [3])[0], [3])
+
+
+def test_power_follows_from_entropies():
+    rng = np.random.default_rng(0)
+    eeg = rng.standard_normal((3, 2, 125)).astype(np.float32)
+    one, louder = (baselines.log_power(features.eeg_picture(g * eeg, kind="de", sfreq=125), "de") for g in (1, 10))
+    assert one.shape == (3, 2)
+    np.testing.assert_allclose(louder - one, 2 * np.log(10), atol=1e-3)

@@ -61,7 +61,7 @@ def test_info(tiny_store):
     [
         (
             ("train", "{store}", "--out", "{tmp}", "--model", "vae"),
-            "known are ridge, cnn, rcnn, encoder-decoder, transformer, gan, classifier",
+            "known are ridge, cnn, rcnn, encoder-decoder, transformer, gan, alignment, diffusion, tokens, classifier",
         ),
         (("train", "{store}", "--out", "{tmp}", "--eeg", "psd"), "known are raw, periodogram, welch"),
         (("train", "{store}", "--out", "{tmp}", "--split", "thirds"), "interleaved"),

@@ -109,3 +109,65 @@ def test_equation_1_of_the_paper():
 def test_power_kinds_invert_without_a_ceiling(power):
     back = features.denormalise(features.normalise(np.array([power]), kind="mel"), kind="mel")
     assert float(back[0]) == pytest.approx(power, rel=1e-5, abs=1e-9)
+
+
+def gaussian_noise(n=200, n_times=125, sd=3.0):
+    return sd * np.random.default_rng(0).standard_normal((n, 2, n_times))
+
+
+@pytest.mark.parametrize(("sfreq", "n_times"), [(125, 125), (128, 512), (250, 250)])
+def test_differential_entropy_of_white_noise_is_the_formula(sfreq, n_times):
+    # of the variance 9 µV² each frequency between 0 and half the rate has its share
+    found = features.differential_entropy(gaussian_noise(400, n_times), sfreq=sfreq)
+    assert found.shape == (400, 2, 5)
+    assert found.dtype == np.float32
+    variance = np.exp(2 * found.astype(float)).mean((0, 1)) / (2 * np.pi * np.e)  # the mean of variances is unbiased
+    widths = np.array([high - low for low, high in features.BANDS.values()])
+    np.testing.assert_allclose(variance, 9 * widths / (sfreq / 2), rtol=0.1)  # delta lacks part of the mean
+
+
+def test_differential_entropy_is_that_of_the_filtered_signal():
+    eeg = gaussian_noise(60, 1250)
+    alpha = features.bandpass(eeg, band=(8, 13), sfreq=125).astype(float)
+    expected = 0.5 * np.log(2 * np.pi * np.e * alpha[..., 100:-100].var(-1).mean())
+    found = features.differential_entropy(eeg, sfreq=125, bands={"alpha": (8, 13)})
+    assert 0.5 * np.log(np.exp(2 * found.astype(float)).mean()) == pytest.approx(
+        expected, abs=0.1
+    )  # the filter passes 87 % of the band
+
+
+def test_differential_entropy_of_a_doubled_signal_is_log_2_more():
+    eeg = gaussian_noise(20)
+    one, two = (features.differential_entropy(gain * eeg, sfreq=125) for gain in (1, 2))
+    np.testing.assert_allclose(two - one, np.log(2), atol=1e-4)
+
+
+def test_differential_entropy_of_silence_is_finite():
+    silence = features.differential_entropy(np.zeros((3, 2, 125)), sfreq=125)
+    np.testing.assert_allclose(silence, 0.5 * np.log(2 * np.pi * np.e * features.DE_FLOOR), rtol=1e-6)
+    drift = np.linspace(-50, 50, 125)[None, None]  # µV: too slow for any band
+    assert features.differential_entropy(drift, sfreq=125)[0, 0, 4] < 0
+
+
+def test_bands_are_named_and_share_no_frequency():
+    assert list(features.BANDS) == ["delta", "theta", "alpha", "beta", "gamma"]
+    assert (features.BANDS["delta"][0], features.BANDS["gamma"]) == (1, (30, 45))
+    _, weights = features.band_weights(128, sfreq=128)
+    assert ((weights > 0).sum(0) <= 1).all()
+    assert np.flatnonzero((weights > 0).any(0)).tolist() == list(range(1, 45))
+
+
+def test_bands_that_cannot_be():
+    with pytest.raises(ParameterError, match="30–45 Hz: expected 0 < low < high < 32 Hz"):
+        features.differential_entropy(gaussian_noise(), sfreq=64)
+    with pytest.raises(ParameterError, match=r"band delta \(1 to 4 Hz\) has no frequency in a window of 0.2 s"):
+        features.differential_entropy(gaussian_noise(n_times=25), sfreq=125)
+    with pytest.raises(ParameterError, match=r"eeg\[None\]"):
+        features.differential_entropy(np.zeros((3, 125)), sfreq=125)
+
+
+def test_the_picture_has_a_row_a_band():
+    eeg = gaussian_noise(7)
+    picture = features.eeg_picture(eeg, kind="de", sfreq=125)
+    assert picture.shape == (7, 5, 2)
+    np.testing.assert_array_equal(picture, features.differential_entropy(eeg, sfreq=125).swapaxes(1, 2))

@@ -64,7 +64,8 @@ def test_same_padding_is_tensorflows(size, stride, expected):
 def test_unknown_names_list_the_known():
     with pytest.raises(
         ParameterError,
-        match="unknown model 'vae'; known are ridge, cnn, rcnn, encoder-decoder, transformer, gan, classifier",
+        match="unknown model 'vae'; known are ridge, cnn, rcnn, encoder-decoder, transformer, gan, alignment, diffusion, "
+        "tokens, classifier",
     ):
         models.config("vae")
     with pytest.raises(ParameterError, match="no preset 'best'; known are eeg2mel, eeg2mel-stable, fast"):
@@ -101,6 +102,7 @@ def test_raw_voltage_gets_no_logarithm():
     cnn = models.module("cnn")
     assert cnn.for_features(models.config("cnn"), "raw").scaling == "zscore"
     assert cnn.for_features(models.config("cnn"), "welch").scaling == "log-zscore"
+    assert cnn.for_features(models.config("cnn"), "de").scaling == "zscore"
     assert cnn.for_features(models.config("cnn", "eeg2mel"), "raw").scaling == "none"
 
 

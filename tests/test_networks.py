@@ -11,6 +11,17 @@ SMALL = {
     "encoder-decoder": {"width": 1, "units": 8},
     "transformer": {"width": 8, "feed_forward": 8, "heads": 2},
     "gan": {"width": 4, "csp": 2, "receptive_fields": [3], "dilations": [1], "discriminator_width": 4},
+    "alignment": {
+        "width": 8,
+        "heads": 2,
+        "feed_forward": 8,
+        "hidden": 16,
+        "shared": 8,
+        "latent": 4,
+        "autoencoder_width": 8,
+        "autoencoder_epochs": 5,
+    },
+    "diffusion": {"width": 16, "heads": 2, "blocks": 2, "steps": 5},
 }
 FIT = {"epochs": 3, "batch_size": 16, "patience": 0}
 NETWORKS = tuple(SMALL)
@@ -87,7 +98,7 @@ def test_it_is_scored_and_sounds_like_any_other(run, tiny_store):
 
 
 def test_it_trains_in_bf16_and_on_raw_eeg(run, tiny_store, tmp_path):
-    config = configure(tiny_store, run.config["model"]["name"], precision="bf16", eeg="raw", settings={"epochs": 1})
+    config = configure(tiny_store, run.config["model"]["name"], precision="bf16", eeg="raw", settings={"epochs": 2})
     trained = training.train(tiny_store, config, out=tmp_path, progress=False)
     assert trained.provenance["precision"] == "bf16"
     assert np.isfinite(trained.predictions).all()

@@ -98,8 +98,8 @@ def imported(folder):
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        ("eegviz", ("train", "notebooks", "app", "cluster")), ("notebooks", ("train", "notebooks")),
-        ("tests", ("train", "notebooks", "cluster", "test")),
+        ("eegviz", ("train", "notebooks", "app", "cluster", "encoders")), ("notebooks", ("train", "notebooks")),
+        ("tests", ("train", "notebooks", "cluster", "encoders", "test")),
     ],
 )  # fmt: skip
 def test_every_import_is_a_declared_dependency(folder, extras):
@@ -111,7 +111,7 @@ def test_every_import_is_a_declared_dependency(folder, extras):
 
 def test_all_holds_every_extra_that_people_use():
     (everything,) = PROJECT["optional-dependencies"]["all"]
-    assert Requirement(everything).extras == {"train", "notebooks", "app", "cluster"}
+    assert Requirement(everything).extras == {"train", "notebooks", "app", "cluster", "encoders"}
     named = [
         "jupyterlab", "ipywidgets", "panel", "holoviews", "torch", "librosa", "mne", "scikit-image", "numpy",
         "papermill",

@@ -33,6 +33,9 @@ def test_other_inputs_and_targets_of_the_same_rows(made):
     view = sides.training_view(windows, split, pictures=lambda rows: -rows, targets=lambda rows: rows % 2)
     assert view.pictures(np.array([3])).tolist() == [-3]
     assert view.targets(np.array([3])).tolist() == [1]
+    assert view.beside is None
+    view = sides.training_view(windows, split, beside=lambda rows: 2 * rows)
+    assert view.beside(np.array([3])).tolist() == [6]
 
 
 def test_a_view_cannot_be_made_by_hand(made):

@@ -16,7 +16,7 @@ def test_unknown_kinds_list_the_known(tiny_store):
         windowing.windows(tiny_store, tmin=30)
 
 
-@pytest.mark.parametrize(("eeg", "rows"), [("raw", 125), ("periodogram", 63), ("welch", 63)])
+@pytest.mark.parametrize(("eeg", "rows"), [("raw", 125), ("periodogram", 63), ("welch", 63), ("de", 5)])
 def test_windows_are_the_stores_seconds(tiny_store, eeg, rows):
     windows = windowing.windows(tiny_store, eeg=eeg)
     assert len(windows) == 3 * 2 * 2 * 20

@@ -9,6 +9,7 @@ nmed-h    NMED-H: 48 listeners, 16 stimuli, two hearings (:mod:`.nmed_h`)
 mos       MOS: 21 listeners hear and imagine four melodies (:mod:`.mos`)
 openmiir  OpenMIIR: 10 listeners hear and imagine 12 pieces (:mod:`.openmiir`)
 mad-eeg   MAD-EEG: 8 listeners attend to an instrument (:mod:`.mad_eeg`)
+deap      DEAP: 32 people watch 40 music videos and rate them (:mod:`.deap`)
 own       your recordings, named in a table (:mod:`.own`)
 ========  ===============================================================
 
@@ -30,6 +31,7 @@ _MODULES = {
     "mos": "mos",
     "openmiir": "openmiir",
     "mad-eeg": "mad_eeg",
+    "deap": "deap",
     "own": "own",
 }
 
@@ -69,7 +71,7 @@ def names():
     Examples
     --------
     >>> names()
-    ['nmed-t', 'nmed-h', 'mos', 'openmiir', 'mad-eeg', 'own']
+    ['nmed-t', 'nmed-h', 'mos', 'openmiir', 'mad-eeg', 'deap', 'own']
     """
     return list(_MODULES)
 

@@ -61,6 +61,19 @@ class Library:
                 found.append((file, match))
         return found
 
+    def find_any(self, names, *, more=()):
+        """Return the sound file of one of these names, else a file of one of them that ends as in ``more``, or None."""
+        for name in names:
+            if files := self._files.get(_plain(name)):
+                return min(files, key=_preference)
+        wanted = {_plain(name): place for place, name in reversed(list(enumerate(names)))}
+        others = [
+            (wanted[_plain(file.stem)], more.index(file.suffix.lower()), len(file.parts), file)
+            for file in (self.folder.rglob("*") if more else ())
+            if file.suffix.lower() in more and _plain(file.stem) in wanted and file.is_file()
+        ]
+        return min(others)[-1] if others else None
+
     def find(self, names, *, advice=NOT_DISTRIBUTED):
         """Return the file whose stem is the first of ``names`` that exists; ``advice`` ends the message when none does.
 
@@ -69,9 +82,8 @@ class Library:
         DataError
             When there is none.
         """
-        for name in names:
-            if files := self._files.get(_plain(name)):
-                return min(files, key=lambda file: (EXTENSIONS.index(file.suffix.lower()), len(file.parts), file.name))
+        if (file := self.find_any(names)) is not None:
+            return file
         have = ", ".join(file.name for files in list(self._files.values())[:4] for file in files)
         raise DataError(
             f"{self.folder}: expected a sound file named {' or '.join(f'{name}.wav' for name in names)} "
@@ -235,6 +247,10 @@ def align(eeg_seconds, audio_seconds, *, max_mismatch, where, then="both cropped
         )
     length = min(eeg_seconds, audio_seconds)
     return length, f"{where}: {both}: {then} {length:.2f} s" if difference > TOLERANCE else ""
+
+
+def _preference(file):
+    return EXTENSIONS.index(file.suffix.lower()), len(file.parts), file.name
 
 
 def _unreadable(path, error):

@@ -111,6 +111,17 @@ def note_bads(bads, where):
     return f"{where}: marked bad (flat, or more than {WILD_RATIO:g} times the median spread): {_some(bads)}"
 
 
+def note_bad_counts(bad_in, where):
+    """Return one line for a file of many recordings, from {channel: recordings in which it is bad}; "" for none."""
+    if not bad_in:
+        return ""
+    listed = ", ".join(f"{name} ({len(recordings)})" for name, recordings in sorted(bad_in.items()))
+    return (
+        f"{where}: channels marked bad (flat, or more than {WILD_RATIO:g} times the median spread), and in how many "
+        f"recordings: {listed}"
+    )
+
+
 def stamp(*paths):
     """Return a text that changes when one of the files does (name, size, time of change)."""
     parts = []
@@ -157,7 +168,7 @@ def is_simulated(source):
     return readme.is_file() and readme.read_bytes()[:64].startswith(b"SIMULATED EEG")
 
 
-def run(store_path, jobs, *, module, montage, identity, overwrite, simulated=False):
+def run(store_path, jobs, *, module, montage, identity, overwrite, simulated=False, about=()):
     """Write a store by doing ``jobs``, keeping what is fine.
 
     Parameters
@@ -173,6 +184,8 @@ def run(store_path, jobs, *, module, montage, identity, overwrite, simulated=Fal
     overwrite : bool
     simulated : bool
         Files in the layout of a data set that a program made: the store then says so in its title too.
+    about : dict
+        More for the manifest's ``about``.
 
     Returns
     -------
@@ -194,7 +207,7 @@ def run(store_path, jobs, *, module, montage, identity, overwrite, simulated=Fal
         citation="simulated, no person was recorded" if simulated else module.CITATION,
         simulated=simulated,
         montage=montage,
-        about={} if simulated else {"where": module.WHERE},
+        about={**({} if simulated else {"where": module.WHERE}), **dict(about)},
         identity=identity,
         overwrite=overwrite,
     )

@@ -1,8 +1,9 @@
-"""MATLAB files, read in a child process.
+"""MATLAB files, and pickles of arrays, read in a child process.
 
-SciPy and HDF5 can die on a damaged file (SIGSEGV), which must not take a notebook with it; and a MATLAB v5 array can
-only be read whole, which must not stay in memory. So a child process opens the file and sends what is asked for
-through a pipe, one slice of the last axis at a time; whatever happens to the child becomes one :class:`DataError`.
+SciPy and HDF5 can die on a damaged file (SIGSEGV), which must not take a notebook with it; a MATLAB v5 array can only be
+read whole, which must not stay in memory; and a pickle may hold anything (:mod:`._unpickle`). So a child process opens
+the file and sends what is asked for through a pipe, one slice of the last (or first) axis at a time; whatever happens to
+the child becomes one :class:`DataError`.
 
 Both formats look alike from here: v5 (``scipy.io``) and v7.3 (HDF5, ``h5py``), always in MATLAB's order of axes.
 
@@ -27,6 +28,11 @@ from eegviz.datasets._matlab_child import LENGTH
 from eegviz.errors import DataError, ParameterError
 
 TIMEOUT = 600.0  # seconds without any answer from the child; a 700 MB file on a slow disk takes about 60
+KINDS = {  # of file: what is expected
+    "matlab": "a readable MATLAB file",
+    "hdf5": "an HDF5 file",
+    "pickle": "a pickle of a dict of numeric arrays and nothing else",
+}
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -85,7 +91,7 @@ def read(path, names, *, timeout=TIMEOUT):
 
 
 class Slices:
-    """A numeric array that arrives in slices of its last (MATLAB) axis, as float32. A context manager.
+    """A numeric array that arrives in slices of its last (or first) axis, as float32. A context manager.
 
     Parameters
     ----------
@@ -96,6 +102,10 @@ class Slices:
         Number of axes expected; MATLAB drops trailing axes of length 1, they are given back.
     small : sequence of str
         Further variables to read by the same child, as :func:`read` does.
+    first : bool
+        Slice the first axis instead of the last.
+    kind : {"matlab", "pickle"}
+        Of the file.
     timeout : float
 
     Attributes
@@ -122,10 +132,10 @@ class Slices:
     >>> folder.cleanup()
     """
 
-    def __init__(self, path, name, *, ndim, small=(), timeout=TIMEOUT):
-        self.path, self.name, self.ndim, self._small = Path(path), name, ndim, list(small)
-        request = {"task": "slices", "name": name, "ndim": ndim, "names": self._small}
-        self._child = _Child(path, request, timeout)
+    def __init__(self, path, name, *, ndim, small=(), first=False, kind="matlab", timeout=TIMEOUT):
+        self.path, self.name, self.ndim, self._small, self._first = Path(path), name, ndim, list(small), first
+        request = {"task": "slices", "name": name, "ndim": ndim, "names": self._small, "first": first}
+        self._child = _Child(path, request, timeout, kind=kind)
 
     def __enter__(self):
         self._child.__enter__()
@@ -151,26 +161,30 @@ class Slices:
         return self._child.__exit__(*error)
 
     def ranges(self, ranges):
-        """Yield ``array[..., start:stop]`` for each (start, stop), as float32 in C order.
+        """Yield ``array[..., start:stop]`` (``first``: ``array[start:stop]``) for each (start, stop), as float32.
 
-        It can be asked once; a slice that is not taken from the iterator is not read.
+        Slices are in C order. It can be asked once; a slice that is not taken from the iterator is not read.
         """
         ranges = [(int(start), int(stop)) for start, stop in ranges]
         for start, stop in ranges:
-            if not 0 <= start < stop <= self.shape[-1]:
-                raise ParameterError(f"slice {start}:{stop} does not lie in the last axis of {self.shape}")
+            if not 0 <= start < stop <= self.shape[0 if self._first else -1]:
+                which = "first" if self._first else "last"
+                raise ParameterError(f"slice {start}:{stop} does not lie in the {which} axis of {self.shape}")
         self._child.send({"ranges": ranges})
         for start, stop in ranges:
-            out = np.empty((*self.shape[:-1], stop - start), np.float32)
+            out = np.empty(self._shape_of(stop - start), np.float32)
             at = 0
-            while at < stop - start:  # a long range arrives in pieces of the last axis
+            while at < stop - start:  # a long range arrives in pieces of that axis
                 width = self._child.message()["width"]
-                piece = np.empty((*self.shape[:-1], width), np.float32) if width < stop - start else out
+                piece = np.empty(self._shape_of(width), np.float32) if width < stop - start else out
                 self._child.read_into(memoryview(piece).cast("B"))
                 if piece is not out:
-                    out[..., at : at + width] = piece
+                    out[(slice(at, at + width),) if self._first else (..., slice(at, at + width))] = piece
                 at += width
             yield out
+
+    def _shape_of(self, width):
+        return (width, *self.shape[1:]) if self._first else (*self.shape[:-1], width)
 
 
 @dataclass(frozen=True)
@@ -226,7 +240,7 @@ class Tree:
     def __init__(self, path, name, *, small=(), hdf5=False, timeout=TIMEOUT):
         self.path, self.name, self._small = Path(path), name, list(small)
         request = {"task": "tree", "name": name, "names": self._small}
-        self._child = _Child(path, request, timeout, hdf5=hdf5)
+        self._child = _Child(path, request, timeout, kind="hdf5" if hdf5 else "matlab")
 
     def __enter__(self):
         self._child.__enter__()
@@ -264,15 +278,13 @@ class Tree:
 class _Child:
     """The reading process: requests go to its stdin, messages come from its stdout, its death is a DataError."""
 
-    def __init__(self, path, request, timeout, *, hdf5=False):
+    def __init__(self, path, request, timeout, *, kind="matlab"):
         self.path, self.request, self.timeout = Path(path), request, timeout
-        self.hdf5, self.kind = hdf5, "an HDF5 file" if hdf5 else "a readable MATLAB file"
+        self.kind, self.expected = kind, KINDS[kind]
         self.expired = False
 
     def __enter__(self):
-        version = "hdf5" if self.hdf5 else _matlab_version(self.path)
-        if self.hdf5:
-            _require_hdf5(self.path)
+        version = {"matlab": _matlab_version, "hdf5": _require_hdf5, "pickle": _require_content}[self.kind](self.path)
         root = str(Path(__file__).resolve().parents[2])
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
         self.process = subprocess.Popen(
@@ -311,9 +323,14 @@ class _Child:
         body = bytearray(length)
         self.read_into(memoryview(body))
         message = json.loads(bytes(body))
+        if message.get("refused"):
+            raise DataError(
+                f"{self.path}: expected {self.expected}, found: {message['error']}; nothing in it was run: use the "
+                "original file, and do not open this one by other means unless you know where it comes from"
+            )
         if "error" in message:
             raise DataError(
-                f"{self.path} is damaged or incomplete: expected {self.kind}, found: {message['error']}; "
+                f"{self.path} is damaged or incomplete: expected {self.expected}, found: {message['error']}; "
                 "download or copy it again and compare its size and checksum with the original's"
             )
         return message
@@ -350,7 +367,7 @@ class _Child:
         else:
             found = f"the reading process ended with code {code} {self.last_words.decode(errors='replace')}".strip()
         raise DataError(
-            f"{self.path} is damaged or incomplete: expected {self.kind}, found: {found}; "
+            f"{self.path} is damaged or incomplete: expected {self.expected}, found: {found}; "
             "download or copy it again and compare its size and checksum with the original's"
         )
 
@@ -375,14 +392,26 @@ def _matlab_version(path):
 
 
 def _require_hdf5(path):
-    advice = "download or copy it again"
+    head = _head(path, "hdf5")
+    if head != _HDF5_SIGNATURE:
+        raise DataError(
+            f"{path}: expected an HDF5 file, found {path.stat().st_size} other bytes; download or copy it again"
+        )
+    return "hdf5"
+
+
+def _require_content(path):
+    if not _head(path, "pickle"):
+        raise DataError(f"{path}: expected {KINDS['pickle']}, found an empty file; download or copy it again")
+    return "pickle"
+
+
+def _head(path, kind):
     try:
         with path.open("rb") as handle:
-            head = handle.read(8)
+            return handle.read(8)
     except OSError as error:
-        raise DataError(f"{path}: expected an HDF5 file, found none that can be opened ({error.strerror})") from error
-    if head != _HDF5_SIGNATURE:
-        raise DataError(f"{path}: expected an HDF5 file, found {path.stat().st_size} other bytes; {advice}")
+        raise DataError(f"{path}: expected {KINDS[kind]}, found none that can be opened ({error.strerror})") from error
 
 
 def _require(path, names, present):

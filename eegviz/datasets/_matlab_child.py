@@ -1,4 +1,4 @@
-"""The child process of ``_matlab``: opens one MATLAB file and sends what it is asked for over a pipe.
+"""The child process of ``_matlab``: opens one file (MATLAB, HDF5, pickle) and sends what it is asked for over a pipe.
 
 Messages are JSON behind their length (:data:`LENGTH`); slices are raw float32 behind one such message. Whatever goes
 wrong with a file happens here, where nothing else is lost.
@@ -28,7 +28,7 @@ def _main():
     os.dup2(2, 1)  # whatever a library prints goes to stderr
     request = json.loads(sys.stdin.buffer.readline())
     try:
-        reader = {"5": _V5, "7.3": _V73, "hdf5": _HDF5}[request["version"]](request["path"])
+        reader = _READERS[request["version"]](request["path"])
         present = reader.variables()
         _send(pipe, {"variables": present})
         small = request.get("names", [])
@@ -37,29 +37,32 @@ def _main():
         for name in small:
             _send(pipe, {"value": reader.value(name)})
         if request["task"] == "slices":
-            _send_slices(pipe, reader, request["name"], request["ndim"])
+            _send_slices(pipe, reader, request["name"], request["ndim"], first=request["first"])
         if request["task"] == "tree":
             _send_tree(pipe, reader, request["name"])
     except BrokenPipeError:
         return
     except Exception as error:  # whatever it is, the parent raises it as a DataError
         text = " ".join(str(error).split()) or "no details"
-        _send(pipe, {"error": f"{type(error).__name__}: {text[:300]}"})
+        if getattr(error, "refused", False):
+            _send(pipe, {"error": text[:300], "refused": True})
+        else:
+            _send(pipe, {"error": f"{type(error).__name__}: {text[:300]}"})
 
 
-def _send_slices(pipe, reader, name, ndim):
+def _send_slices(pipe, reader, name, ndim, *, first):
     _send(pipe, reader.open_array(name, ndim))
     line = sys.stdin.buffer.readline()
     if not line:
         return
     shape = reader.shape
-    column = max(1, 4 * int(np.prod(shape[:-1])))
+    column = max(1, 4 * int(np.prod(shape[1:] if first else shape[:-1])))
     for start, stop in json.loads(line)["ranges"]:
         step = stop - start if reader.whole else max(1, PIECE_BYTES // column)
         for at in range(start, stop, step):
             width = min(step, stop - at)
             with np.errstate(over="ignore"):
-                piece = np.ascontiguousarray(reader.part(at, at + width), dtype="<f4")
+                piece = np.ascontiguousarray(reader.part(at, at + width, first=first), dtype="<f4")
             _send(pipe, {"width": width})
             _write_all(pipe, memoryview(piece).cast("B"))
 
@@ -150,13 +153,13 @@ class _V5:
         self.name, self.shape = name, _pad(shape, ndim)
         return {"shape": self.shape, "numeric": kind in _NUMERIC_CLASSES}
 
-    def part(self, start, stop):
+    def part(self, start, stop, *, first):
         if self.array is None:  # not before it is asked for: a resumed ingest may want none
             array = self._load(self.name)
             if array.dtype.kind not in "fiu":
                 raise ValueError(f"{self.name} holds {array.dtype}, expected real numbers")
             self.array = array.reshape(self.shape, order="F")
-        return self.array[..., start:stop]
+        return self.array[start:stop] if first else self.array[..., start:stop]
 
     def outline(self, name):
         return _mat5_stream.Walk(self.path, name, numbers=_numbers).outline()
@@ -208,10 +211,11 @@ class _V73:
         numeric = isinstance(self.array, self.h5py.Dataset) and self.array.dtype.kind in "fiu"
         return {"shape": self.shape, "numeric": numeric and not self._is_empty(self.array)}
 
-    def part(self, start, stop):
+    def part(self, start, stop, *, first):
         if len(self.shape) > self.array.ndim:  # the last axis is one that MATLAB dropped
-            return self.array[()].T.reshape(self.shape)
-        return self.array[start:stop].T
+            whole = self.array[()].T.reshape(self.shape)
+            return whole[start:stop] if first else whole
+        return (self.array[..., start:stop] if first else self.array[start:stop]).T
 
     def outline(self, name):
         self.longest = _mat5_stream.SMALL
@@ -313,6 +317,14 @@ class _HDF5:
         numeric = item.dtype.kind in "fiu"
         return {"kind": "array" if numeric else "other", "shape": list(item.shape)}
 
+
+def _pickle(path):
+    from eegviz.datasets import _unpickle
+
+    return _unpickle.Reader(path, numbers=_numbers)
+
+
+_READERS = {"5": _V5, "7.3": _V73, "hdf5": _HDF5, "pickle": _pickle}
 
 if __name__ == "__main__":
     _main()

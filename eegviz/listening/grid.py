@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from eegviz import inversion
+from eegviz._drawing import SPECTRUM_COLOURS
 from eegviz.errors import ParameterError
-from eegviz.plots import SPECTRUM_COLOURS
 
-_STYLE = """<style>
+STYLE = """<style>
 .eegviz-grid{margin:.5rem 0}
 .eegviz-grid p{margin:.2rem 0}
 .eegviz-row{margin:1rem 0 1.4rem}
@@ -72,10 +72,10 @@ class Grid:
     def _repr_html_(self):
         rows = "".join(
             f'<div class="eegviz-row" role="group" aria-label="{html.escape(label)}"><p><b>{html.escape(label)}</b></p>'
-            f'<div class="eegviz-cells">{"".join(map(_cell, self.columns, clips))}</div></div>'
+            f'<div class="eegviz-cells">{"".join(map(cell, self.columns, clips))}</div></div>'
             for label, clips in self.rows
         )
-        return f'{_STYLE}<div class="eegviz-grid"><p>{html.escape(self.caption)}</p>{rows}</div>'
+        return f'{STYLE}<div class="eegviz-grid"><p>{html.escape(self.caption)}</p>{rows}</div>'
 
 
 def clip(title, sound, sr, pictures, *, reference=None, note="", clim=(0, 1)):
@@ -112,7 +112,8 @@ def clip(title, sound, sr, pictures, *, reference=None, note="", clim=(0, 1)):
     return Clip(title, inversion.encode_sound(sound, sr), spectrogram_png(joined, clim), alt, notes)
 
 
-def _cell(column, clip_):
+def cell(column, clip_):
+    """The HTML of one clip under the name of its column; nothing where there is none."""
     if clip_ is None:
         return ""
     sound = base64.b64encode(clip_.ogg).decode()

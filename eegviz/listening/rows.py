@@ -47,15 +47,15 @@ def listeners_grid(
     for song in songs:
         of_song = test[test["stimulus"] == song].drop_duplicates("subject").head(n_listeners)
         held = [_seconds(test.loc[test["recording"] == r, "second"], windows.duration) for r in of_song["recording"]]
-        start, n = _stretch(sorted(set.intersection(*held)), duration)
+        start, n = stretch(sorted(set.intersection(*held)), duration)
         options["start"] = start if n == duration else None  # else each from where its own test seconds are
         drawn = [made(run, r, ref_db=(ref_db or {}).get(song), **options) for r in of_song["recording"]]
         original, true = _original(run, store, windows, drawn[0], duration, sr)
         clips = [_drawn(run, one, true, who, duration) for one, who in zip(drawn, of_song["subject"], strict=True)]
-        rows.append((_title(store, song), (original, *clips, *[None] * (n_listeners - len(drawn)))))
+        rows.append((title_of(store, song), (original, *clips, *[None] * (n_listeners - len(drawn)))))
     columns = ("Original", *(f"Listener {i + 1}" for i in range(n_listeners)))
     return Grid(
-        columns, tuple(rows), f"{_simulated(store)}{duration} s of test seconds, split {split.spec}: {split.label}"
+        columns, tuple(rows), f"{simulated(store)}{duration} s of test seconds, split {split.spec}: {split.label}"
     )
 
 
@@ -86,12 +86,12 @@ def conditions_grid(found, store, *, songs=None, duration=10, overlap=0.5, sr=16
     beside, rows = _Beside(found, store), []
     for song in beside.songs if songs is None else songs:
         recordings, seconds = beside.held(song)
-        start, n = _stretch(seconds, duration)
+        start, n = stretch(seconds, duration)
         if n:
             clips = beside.clips(recordings, start=start, duration=n, overlap=overlap, sr=sr)
-            rows.append((_title(store, song) + (f", {n} s" if n < duration else ""), clips))
+            rows.append((title_of(store, song) + (f", {n} s" if n < duration else ""), clips))
     caption = (
-        f"{_simulated(store)}up to {duration} s of test seconds, windows overlapping by {overlap:.0%}; {beside.specs}"
+        f"{simulated(store)}up to {duration} s of test seconds, windows overlapping by {overlap:.0%}; {beside.specs}"
     )
     return Grid(("Original", *found), _some(rows), caption)
 
@@ -126,8 +126,8 @@ def segments_grid(found, store, *, songs=None, n_songs=3, n_segments=3, duration
         chosen = np.unique(np.linspace(0, len(starts) - 1, min(n_segments, len(starts))).round().astype(int))
         for start in (starts[i] for i in chosen):
             clips = beside.clips(recordings, start=start, duration=duration, overlap=0.0, sr=sr)
-            rows.append((f"{_title(store, song)}, from second {start}", clips))
-    caption = f"{_simulated(store)}{duration} s of test seconds; {beside.specs}"
+            rows.append((f"{title_of(store, song)}, from second {start}", clips))
+    caption = f"{simulated(store)}{duration} s of test seconds; {beside.specs}"
     return Grid(("Original", *found), _some(rows), caption)
 
 
@@ -195,10 +195,10 @@ def _seconds(begins, length):
     return set(np.add.outer(np.asarray(begins, int), np.arange(length)).ravel().tolist())
 
 
-def _stretch(seconds, wanted):
+def stretch(seconds, wanted):
     """First second and number of the seconds in a row among sorted `seconds`: `wanted`, or else the most there are.
 
-    >>> _stretch([2, 3, 4, 5, 6, 7], 5), _stretch([0, 6, 7, 8], 5), _stretch([], 5)
+    >>> stretch([2, 3, 4, 5, 6, 7], 5), stretch([0, 6, 7, 8], 5), stretch([], 5)
     ((2, 5), (6, 3), (0, 0))
     """
     best, run = (0, 0), 0
@@ -248,12 +248,14 @@ def _drawn(run, drawn, true, who, duration):
     return clip(name, drawn.sound, drawn.sr, drawn.pictures, reference=true, note=note)
 
 
-def _title(store, song):
+def title_of(store, song):
+    """Name and title of a stimulus."""
     titles = store.stimuli.set_index("stimulus")["title"]
     return f"{song} {titles.get(song, '')}".strip()
 
 
-def _simulated(store):
+def simulated(store):
+    """What a caption begins with."""
     return "SIMULATED EEG; " if store.manifest["simulated"] else ""
 
 

@@ -3,12 +3,14 @@
 A model module has a pydantic ``Config`` (every knob with its published value or a comment that it is our choice),
 ``PRESETS`` (named settings that tests pin to the papers), ``TASK`` (``"regression"`` or ``"classification"``), ``EEG``
 (the kind of EEG features it takes by default), where it wants other sound than `AUDIO` an ``AUDIO`` of its own (see
-`default_audio`), ``features(config)`` (what else its pictures must hold: band, context),
+`default_audio`), ``features(config)`` (what else its pictures must hold: band, context, duration),
 ``for_features(config, eeg)`` (the settings that fit a kind of EEG, or a refusal) and
 ``build(config, in_shape, out_shape) -> torch.nn.Module``. The module that it builds has ``forward`` and either
 ``fit_input`` (or ``fit_view(view, classes)``), ``fit_output`` (statistics of training windows) and ``loss``, or a
 closed-form ``solve(view, seed=…)``; what else the training loop asks a module is in `eegviz.fitting.fit`. A module with
-``GROUPS``, columns of the table of windows, gets ``build(…, groups)``, how many values each has.
+``GROUPS``, columns of the table of windows, gets ``build(…, groups)``, how many values each has. One with
+``beside(config, windows, store)`` may return a function of window numbers with a ``dim``, such as the vectors of a music encoder
+``(n, dim)``: training hands them over after the song, ``view.beside`` has them for the fits, and ``build`` gets ``(dim,)`` last.
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ _MODULES = {
     "encoder-decoder": "eegviz.models.encoder_decoder",
     "transformer": "eegviz.models.transformer",
     "gan": "eegviz.models.gan",
+    "alignment": "eegviz.models.alignment",
+    "diffusion": "eegviz.models.diffusion",
+    "tokens": "eegviz.models.tokens",
     "classifier": "eegviz.models.classifier",
 }
 MODELS = tuple(_MODULES)

@@ -94,8 +94,8 @@ def start_at(layer, mean):
 
 
 def scaling_for(config, eeg):
-    """Settings whose `scaling` fits a kind of EEG: raw voltages have a sign, so they are z-scored without a logarithm."""
-    if eeg == "raw" and config.scaling == "log-zscore":
+    """Settings whose `scaling` fits a kind of EEG: raw voltages and entropies have a sign, so they get no logarithm."""
+    if eeg in ("raw", "de") and config.scaling == "log-zscore":
         return config.model_copy(update={"scaling": "zscore"})
     return config
 

@@ -71,6 +71,13 @@ DEFAULT_PRESET = "eegviz"
 class Ridge(nn.Module):
     """``(n, n_times, n_channels)`` raw EEG of ``1 + tmax`` seconds → ``(n, n_frames, n_bins)`` spectrograms, not clipped.
 
+    Parameters
+    ----------
+    config : Config
+    in_shape, out_shape : tuple of int
+    times : sequence of float [shape=(n_frames,)], optional
+        Seconds of the window at which the frames lie; default those of a spectrogram of so many.
+
     Attributes
     ----------
     weights : Tensor [shape=(n_lags * width, n_bins)]
@@ -87,12 +94,12 @@ class Ridge(nn.Module):
         Cross-validated mean squared errors; NaN when one penalty was given.
     """
 
-    def __init__(self, config, in_shape, out_shape):
+    def __init__(self, config, in_shape, out_shape, times=None):
         super().__init__()
         self.config = config
         n_times, n_channels = in_shape
         n_frames, n_bins = out_shape
-        times = frame_times(n_frames)
+        times = frame_times(n_frames) if times is None else np.asarray(times)
         sfreq = n_times / (max(1, math.ceil(times[-1])) + config.tmax)  # to within half a sample at the end
         lags = np.arange(0, config.tmax + 1e-9, config.step)
         at = sfreq * (times[:, None] + lags)  # (n_frames, n_lags) samples

@@ -44,6 +44,13 @@ def test_welch_costs_little_more_than_its_transforms(eeg):
     assert ours <= 2.5 * bare
 
 
+def test_differential_entropy_costs_little_more_than_its_transform(eeg):
+    bare = best(lambda: scipy.fft.rfft(eeg))
+    ours = best(lambda: features.differential_entropy(eeg, sfreq=125))
+    print(f"\ndifferential entropy {ours:.3f} s, bare rfft {bare:.3f} s: {ours / bare:.2f} × (bar 2.5)")
+    assert ours <= 2.5 * bare
+
+
 def test_periodogram_is_much_faster_than_a_loop_over_channels(eeg):
     few = eeg[:50]
 
