@@ -47,7 +47,7 @@ __all__ = [
 FORMAT = 2  # raise when the meaning of the file changes
 ALPHA = 0.05
 COUPLINGS = (0.0, 0.25, 0.5, 1.0)
-FAST = {"n_sets": 16, "n_permutations": 200, "n_leak": 2, "n_coupling": 2}  # what notebooks show
+FAST = {"n_sets": 12, "n_permutations": 200, "n_leak": 2, "n_coupling": 2}  # what notebooks show
 FULL = {"n_sets": 200, "n_permutations": 1000, "n_leak": 40, "n_coupling": 24}
 _TABLES = ("null", "leak", "slow", "coupling")
 

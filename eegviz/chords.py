@@ -284,13 +284,22 @@ def log_probability(like, *, sharpness=SHARPNESS):
     return scaled - np.log(np.exp(scaled).sum(-1, keepdims=True))
 
 
-def recognise(chroma, *, no_chord=NO_CHORD):
+def recognise(chroma, *, no_chord=NO_CHORD, sounding=False):
     """The chord that each chroma is most like: numbers (…,); parameters and errors are those of `likeness`.
+
+    With ``sounding``, no chord is for silence alone: what is blurred, such as a predicted picture, has the triad that it is
+    most like, however little.
 
     >>> names(recognise([[1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0], [0] * 12, [1] * 12]))
     ['C:maj', 'N', 'N']
+    >>> names(recognise([[3, 2, 2, 2, 3, 2, 2, 3, 2, 2, 2, 2], [0] * 12], sounding=True))
+    ['C:maj', 'N']
     """
-    return likeness(chroma, no_chord=no_chord).round(9).argmax(-1)
+    like = likeness(chroma, no_chord=no_chord).round(9)
+    if sounding:
+        silent = np.asarray(chroma, float).sum(-1) <= _EPS
+        return np.where(silent, NONE, like[..., :NONE].argmax(-1))
+    return like.argmax(-1)
 
 
 def sound_progression(y, *, sr=features.SR, step=STEP):
@@ -298,9 +307,9 @@ def sound_progression(y, *, sr=features.SR, step=STEP):
     return recognise(sound_chroma(y, sr=sr, step=step))
 
 
-def picture_progression(pictures, *, kind="mel-db", step=STEP):
-    """Chords of pictures, one a step: ``(n, n_steps)``; parameters and errors are those of `picture_chroma`."""
-    return recognise(picture_chroma(pictures, kind=kind, step=step))
+def picture_progression(pictures, *, kind="mel-db", step=STEP, sounding=False):
+    """Chords of pictures, one a step: ``(n, n_steps)``; parameters and errors as of `picture_chroma` and `recognise`."""
+    return recognise(picture_chroma(pictures, kind=kind, step=step), sounding=sounding)
 
 
 # --- helpers -----------------------------------------------------------------------------------------------------

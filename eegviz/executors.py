@@ -58,6 +58,7 @@ def threads() -> int | None:
 
 
 _threads = None
+_users, _server_lock = 0, threading.Lock()  # executors that use the process that others are forked from
 
 
 class WorkerLostError(EegvizError):
@@ -114,7 +115,10 @@ class Processes(ThreadPoolExecutor):
         if kind is not None:
             self.shutdown(wait=False, cancel_futures=True)
             self.kill()
-        return super().__exit__(kind, value, trace)
+        try:
+            return super().__exit__(kind, value, trace)
+        finally:
+            _leave_server(self._context)
 
     def _in_process(self, function, args, kwargs):
         receiver, sender = self._context.Pipe(duplex=False)
@@ -335,17 +339,33 @@ def _call(function, args, attempt):
 
 def _start_server():
     """Start the process that others are forked from without the current folder on its path: it may hold another eegviz."""
+    global _users
     from multiprocessing import forkserver
 
-    before = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"
-    try:
-        forkserver.ensure_running()
-    finally:
-        if before is None:
-            del os.environ["PYTHONSAFEPATH"]
-        else:
-            os.environ["PYTHONSAFEPATH"] = before
+    with _server_lock:
+        _users += 1
+        before = os.environ.get("PYTHONSAFEPATH")
+        os.environ["PYTHONSAFEPATH"] = "1"
+        try:
+            forkserver.ensure_running()
+        finally:
+            if before is None:
+                del os.environ["PYTHONSAFEPATH"]
+            else:
+                os.environ["PYTHONSAFEPATH"] = before
+
+
+def _leave_server(context):
+    """End that process when no executor is left that uses it: what it has imported takes 0.4 GB."""
+    global _users
+    if context.get_start_method() != "forkserver":
+        return
+    from multiprocessing import forkserver
+
+    with _server_lock:
+        _users -= 1
+        if not _users:
+            forkserver._forkserver._stop()  # the next executor starts it again
 
 
 def _answer(sender, function, args, kwargs, share):

@@ -27,7 +27,7 @@ TABLE_2 = {
     "raw-linear": {"eeg": "raw", "audio": "linear-db", "published": 0.3753},
 }
 # What is trained beside the main run takes part of each song and fewer epochs when fast; our choice, for two cores.
-SIDE_SECONDS = 20.0
+SIDE_SECONDS = 16.0
 SIDE_EPOCHS = 4
 LINEAR_EPOCHS = 2  # of pictures that are eight times larger
 # Every split with the two models that notebook 11 judges on all of them; half of the listeners are held out, so that even
@@ -71,7 +71,6 @@ MELODIES = (
 # and on a song that nobody had heard.
 EVIDENCE = {"dependent": "repeat", "independent": "subject:50", "unseen": "song:{last}"}
 ECHOES = ("dependent-diffusion", "independent-diffusion", "unseen-alignment")  # the diffusions hold an alignment each
-ECHOES_SECONDS = 24.0  # of each song, when fast; our choice
 # Emotional music from tokens (notebook 10), the document's tables by row: models and channels of other studies, what is left
 # without either dictionary, and depth; "music alone" is ours: the same network without any EEG.
 TOKEN_SPLIT = {
@@ -100,10 +99,10 @@ DEPTHS = {
 MUSIC_ALONE = {"music alone": {"eeg_input": False}}
 TOKENS = {f"tokens {row}": s for row, s in (TABLE_OF_MODELS | TABLE_OF_ABLATIONS | MUSIC_ALONE).items()}
 TOKENS |= {f"tokens depth {depth}": {"depth": depth} for depths in DEPTHS.values() for depth in depths}
-TOKEN_SECONDS = 24.0  # of each piece, when fast; our choice
+TOKEN_SECONDS = 16.0  # of each piece, when fast; our choice
 # "main" is judged on what the store's best split holds out; "published" takes the paper's own training
 # recipe on the same split; "unseen-song" and "unseen-gan" hold out the last song.
-MELODY_SECONDS = 14.0  # of each melody or song, when fast; our choice: more than the demo page's ten
+MELODY_SECONDS = 12.0  # of each melody or song, when fast; our choice: more than the demo page's ten
 FAST = ("width", "depth", "units", "epochs", "patience")  # what "fast" takes from the preset of that name
 SONGS = (
     *TABLE_2, "main", "published", "unseen-song", "unseen-gan",
@@ -127,7 +126,7 @@ def recipe(store: Store, name, *, fast=True, seed=0):
         which, _, model = name.partition("-")
         return {
             "model": model, "preset": "fast" if fast else "echoes", "seed": seed, "classifier": "fast" if fast else "eeg2mel",
-            "split": EVIDENCE[which].format(last=_last(store)), "tmax": ECHOES_SECONDS if fast else None,
+            "split": EVIDENCE[which].format(last=_last(store)), "tmax": SIDE_SECONDS if fast else None,
         }  # fmt: skip
     if name in MELODIES:
         which, _, model = name.partition("-")

@@ -143,6 +143,9 @@ def render(labels, *, valence=MIDDLE, arousal=MIDDLE, step=chords.STEP, sr=featu
 def from_pictures(pictures, *, kind="mel-db", valence=MIDDLE, arousal=MIDDLE, step=chords.STEP, seed=0):
     """Play the chords of pictures, one after another.
 
+    A blurred picture, as networks predict them, is played as the triad that it is most like (our choice): no chord, as
+    `eegviz.chords` would call most of them, would be silence.
+
     Parameters
     ----------
     pictures : array_like, shape (n, n_frames, n_bins)
@@ -160,7 +163,7 @@ def from_pictures(pictures, *, kind="mel-db", valence=MIDDLE, arousal=MIDDLE, st
     y : ndarray, float32
         The sound, 22 050 Hz.
     """
-    labels = chords.picture_progression(pictures, kind=kind, step=step)
+    labels = chords.picture_progression(pictures, kind=kind, step=step, sounding=True)
     ratings = [
         _ratings(one, len(labels), name).repeat(labels.shape[1])
         for one, name in ((valence, "valence"), (arousal, "arousal"))

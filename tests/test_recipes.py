@@ -22,6 +22,7 @@ def melodies(tmp_path_factory):
 
 WIDTHS = {  # of the fast preset, and of the study's size
     "ridge": (40, 40), "cnn": (2, 8), "rcnn": (4, 32), "encoder-decoder": (4, 32), "transformer": (32, 128), "gan": (32, 128),
+    "alignment": (32, 128), "diffusion": (48, 512), "tokens": (32, 128),
 }  # fmt: skip
 
 
@@ -37,6 +38,26 @@ def test_every_recipe_is_a_valid_config(tiny_store, melodies, name, fast):
     assert config["split"]["spec"].startswith(recipes.PUBLISHED_SPLIT) == published
     assert config["classifier"] == ("fast" if fast else "eeg2mel")
     assert (config["features"]["tmax"] is None) or fast  # the studies' sizes take every second
+
+
+def test_the_echoes_stand_on_the_three_kinds_of_evidence(tiny_store):
+    splits = {name: recipes.recipe(tiny_store, name)["split"].split(":")[0] for name in recipes.ECHOES}
+    assert splits == {"dependent-diffusion": "repeat", "independent-diffusion": "subject", "unseen-alignment": "song"}
+
+
+def test_the_documents_tables_of_tokens_are_whole():
+    names = set(recipes.tokens(fast=False))
+    assert {"RNN", "LSTM", "Tiraboschi", "Miyamoto", "Inoue", "ours"} <= {
+        name.removeprefix("tokens ") for name in names
+    }
+    for model in ("CNN", "Transformer", "LSTM", "ours"):  # Table 3
+        assert {
+            f"tokens {model}{w}" for w in ("", " without EEG clusters", " without audio clusters", " without clusters")
+        } <= names
+    assert {f"tokens depth {depth}" for depth in (8, 10, 12, 14, 16)} <= names  # Table 4
+    assert "tokens music alone" in names
+    assert not {f"tokens depth {depth}" for depth in recipes.DEPTHS[True]} & names
+    assert set(recipes.tokens()) - names == {f"tokens depth {depth}" for depth in recipes.DEPTHS[True]}
 
 
 def test_the_study_is_a_full_grid_of_its_cnn_and_its_other_networks_once():

@@ -88,7 +88,9 @@ class Config(BaseModel):
     latent: int = Field(32, ge=1, description="numbers of a latent of the music autoencoder")
     autoencoder_width: int = Field(128, ge=1, description="its channels")
     autoencoder_epochs: int = Field(100, ge=1, description="over the distinct training seconds")
-    regression: float = Field(1.0, ge=0, description="weight of the squared error of the music vector that the EEG predicts")
+    regression: float = Field(
+        1.0, ge=0, description="weight of the squared error of the music vector that the EEG predicts"
+    )
     temperature: float = Field(0.07, gt=0, description="at the start; learned")
     hard_negatives: int = Field(0, ge=0, description="for each window: other seconds of its song, drawn from the bank")
     band: tuple[float, float] | None = Field((0.5, 15.0), description="hertz, zero-phase filter of the recording")
@@ -190,7 +192,9 @@ class Alignment(nn.Module):
         self.in_time = self.autoencoder is not None and config.pooling == "time"
         self.n_steps = self.autoencoder.n_latents if self.in_time else STEPS * seconds
         self.frame_dim = n_music // self.n_steps if self.in_time else n_music
-        self.register_buffer("reading", _reading(self.n_steps, self.n_tokens, seconds, config.context), persistent=False)
+        self.register_buffer(
+            "reading", _reading(self.n_steps, self.n_tokens, seconds, config.context), persistent=False
+        )
         self.from_eeg = nn.Linear(LAGS * width, self.frame_dim)
         self.gate = nn.Parameter(torch.zeros(()))  # of the network's part
         times = (np.arange(self.n_steps) + 0.5) * seconds / self.n_steps
@@ -248,7 +252,9 @@ class Alignment(nn.Module):
         else:
             music = self.music_vectors(torch.from_numpy(np.ascontiguousarray(view.targets(rows), np.float32)))
         music = self.bank.standardised(music)
-        return (music.unflatten(1, (self.n_steps, -1)) if self.in_time else music[:, None].expand(-1, self.n_steps, -1)).numpy()
+        return (
+            music.unflatten(1, (self.n_steps, -1)) if self.in_time else music[:, None].expand(-1, self.n_steps, -1)
+        ).numpy()
 
     def _whole(self, frames):
         """Steps ``(n, n_steps, frame_dim)`` as one music vector ``(n, n_music)``."""
@@ -292,7 +298,9 @@ class Alignment(nn.Module):
         for block in self.blocks:
             tokens = block(tokens)
         tokens = self.tokens_norm(tokens)
-        read = torch.einsum("skt,ntw->nskw", self.reading.to(tokens.dtype), tokens).flatten(2)  # (n, n_steps, LAGS · width)
+        read = torch.einsum("skt,ntw->nskw", self.reading.to(tokens.dtype), tokens).flatten(
+            2
+        )  # (n, n_steps, LAGS · width)
         frames = straight + self.gate * self.from_eeg(read).float()
         return self._unit(self.projector(self.from_music(self._whole(frames)))), frames
 

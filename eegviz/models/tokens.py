@@ -62,7 +62,7 @@ PRESETS = {
         "depth": 2,
         "heads": 2,
         "feed_forward": 64,
-        "epochs": 12,
+        "epochs": 8,
         "batch_size": 16,
         "lr": 2e-3,
         "patience": 0,
