@@ -172,7 +172,9 @@ def test_a_classifier_is_refused(tiny_store, tmp_path):
 @pytest.mark.parametrize("coupling", [1.0, 0.0])
 def test_the_gaps_with_and_without_an_answer_to_the_music(coupling, tmp_path):
     """Printed as they are. Asked is the null only: without coupling no interval lies above 0."""
-    opened = store.open(demo.make_store(tmp_path / "store", coupling=coupling, seed=1, progress=False))
+    opened = store.open(
+        demo.make_store(tmp_path / "store", n_pieces=3, duration=30.0, coupling=coupling, seed=1, progress=False)
+    )
     config = training.configure(opened, model="diffusion", preset="fast", split="repeat")
     run = training.train(opened, config, out=tmp_path / "runs", progress=False)
     found = generation.check(run, store=opened)

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eegviz import chords, hits, identification, runs, store, synthesiser, training
+from eegviz import chords, hits, identification, recipes, runs, store, synthesiser, training
 from eegviz._hit_task import Task
+from eegviz.datasets import demo_deap
 from eegviz.errors import DataError, ParameterError
 from tests.test_bad_input import predicting, trained
 from tests.test_cli import eegviz
@@ -424,3 +425,20 @@ def test_from_the_command_line_to_hits_and_music(new_listener):
     assert "played at valence 7.5 and arousal 3.0 of 9" in music.describe()
     with pytest.raises(ParameterError, match="recording 'S0_song0_r1' has no test windows"):
         synthesiser.of_run(run, "S0_song0_r1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("coupling", [1.0, 0.0])
+def test_the_tokens_gain_with_and_without_an_answer_to_the_music(coupling, tmp_path):
+    """Printed as it is. Asked is the null only: without coupling the EEG adds nothing."""
+    opened = store.open(
+        demo_deap.make_store(tmp_path / "store", coupling=coupling, seed=1, duration=32, progress=False)
+    )
+    ours, alone = (
+        recipes.run(opened, f"tokens {row}", out=tmp_path / "runs", score=False) for row in ("ours", "music alone")
+    )
+    found = hits.of_run(ours, blind=alone, store=opened)
+    print(f"\ncoupling {coupling:g}, trained in {ours.provenance['training_s']:.1f} s\n{found.describe()}")
+    assert found.row("true pictures", 10)["hits"] > 2 * 10 / 101  # the question itself can be answered
+    if not coupling:
+        assert found.sentence().startswith("No evidence")
