@@ -25,25 +25,27 @@ Functions: `check` (a run), `frechet` (two samples), `similarity`, `gap`; `Gener
 from __future__ import annotations
 
 import copy
-import textwrap
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 
-from eegviz import controls, fitting, memorisation, models, scoring, sides, stats
+from eegviz import controls, memorisation, models, scoring, sides, stats
+from eegviz._guided_samples import BLOCK, Samples, drawn
+from eegviz._wording import number, wrapped
 from eegviz.errors import DataError, ParameterError
 from eegviz.models.mel_autoencoder import MelAutoencoder
 
+__all__ = [
+    "GUIDANCES", "REAL", "SUBSTITUTES", "Frechet", "Generation", "check", "drawn", "frechet", "gap", "similarity",
+]  # fmt: skip
 REAL = "real EEG"
 SUBSTITUTES = ("zero EEG", "noise EEG", "shuffled", "other listener")
 TELLING = "shuffled"  # the gap that the right second alone can give
 MUSIC = 512  # samples without any EEG, at most (our choice)
 GUIDANCES = (0.0, 1.0, 2.0, 4.0)  # of the sweep (our choice)
-BLOCK = 256  # pictures embedded at a time
 SCORES = ("similarity", "frechet", "retrieval")
-WIDTH = 76  # columns of `Generation.describe`
 ENCODER = {"width": 32, "dim": 32}  # of the encoder for runs that have none (our choice)
 ENCODER_EPOCHS = 20
 MIN_SHARE = 0.5  # of the test windows that a substitute must cover, as elsewhere (our choice)
@@ -141,27 +143,29 @@ class Generation:
 
     def describe(self):
         """All of it as text, at most 76 columns wide."""
-        lines = [*_wrap(f"{self.name}; split {self.split}"), *_wrap(self.sentence), ""]
+        lines = [wrapped(f"{self.name}; split {self.split}"), wrapped(self.sentence), ""]
         lines.append(f"{'samples under':<26}{'n':>7}{'similarity':>12}{'Fréchet':>10}{'retrieval':>11}")
         rows = self.table.to_dict("records")
         if self.oracle:
             rows.append({"eeg": "ORACLE: true music", "n": rows[0]["n"]} | self.oracle)
         for row in rows:
             cells = "".join(
-                f"{_number(row[c]):>{w}}" for c, w in (("similarity", 12), ("frechet", 10), ("retrieval", 11))
+                f"{number(row[c]):>{w}}" for c, w in (("similarity", 12), ("frechet", 10), ("retrieval", 11))
             )
             lines.append(f"{row['eeg']:<26}{row['n']:>7}{cells}")
         lines += ["", "conditioning-use gap, similarity under real EEG less that under:"]
         for name in SUBSTITUTES:
             told = self.gaps.get(name)
-            lines += _wrap(f"  {name}: {told if told is not None else 'n/a, ' + self.notes.get(name, '')}", "      ")
+            lines.append(
+                wrapped(f"  {name}: {told if told is not None else 'n/a, ' + self.notes.get(name, '')}", "      ")
+            )
         if len(self.sweep):
             lines += ["", f"{'guidance':<10}{'similarity':>12}{'Fréchet':>10}{'retrieval':>11}{'gap to shuffled':>26}"]
             for row in self.sweep.to_dict("records"):
                 between = "n/a" if row["gap"] is None else f"{row['gap']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
                 lines.append(
-                    f"{row['guidance']:<10g}{_number(row['similarity']):>12}{_number(row['frechet']):>10}"
-                    f"{_number(row['retrieval']):>11}{between:>26}"
+                    f"{row['guidance']:<10g}{number(row['similarity']):>12}{number(row['frechet']):>10}"
+                    f"{number(row['retrieval']):>11}{between:>26}"
                 )
         lines.append("")
         for note in [
@@ -173,7 +177,7 @@ class Generation:
             *([] if not self.oracle else ["ORACLE: told the embedding of the true music; no reconstruction from EEG"]),
             *(f"{name}: {why}" for name, why in self.notes.items() if name not in SUBSTITUTES),
         ]:
-            lines += _wrap(note, "    ")
+            lines.append(wrapped(note, "    "))
         return "\n".join([*lines, "", self.memorisation.describe()])
 
 
@@ -231,7 +235,7 @@ def check(run, *, windows=None, store=None, guidances=GUIDANCES, seed=0) -> Gene
                  "frechet": scorer.reference.distance, "retrieval": None})  # fmt: skip
     sweep, oracle = pd.DataFrame(), None
     if hasattr(net, "oracle"):
-        draw = _Draw(run, net, windows, split)
+        draw = Samples(run, net, windows, split)
         rows.append(scorer.unasked("(no EEG, many noises)", draw.music(min(MUSIC, len(scorer.table)))))
         sweep = _sweep(draw, scorer, guidances, order[TELLING], seed)
         if net.config.music_share:
@@ -337,38 +341,6 @@ def gap(real, substitute, table, *, seed=0) -> stats.Paired:
     return stats.paired(means["real"].to_numpy(), means["other"].to_numpy(), seed=seed)
 
 
-def drawn(run, eeg, *, guidance):
-    """Samples of a diffusion run at another guidance, from its one noise.
-
-    Parameters
-    ----------
-    run : Run
-    eeg : np.ndarray [shape=(n, n_times, n_channels)]
-        EEG pictures, such as ``windows.pictures(index)``.
-    guidance : float, ≥ 0
-
-    Returns
-    -------
-    np.ndarray [shape=(n, n_frames, n_bins)]
-
-    Raises
-    ------
-    ParameterError
-        A run of a model without guidance, or a guidance below 0.
-    """
-    net = run.network()
-    if not hasattr(net, "oracle"):
-        raise ParameterError(
-            f"run {run.path.name} is of the model {run.config['model']['name']}, which has no guidance."
-        )
-    if not guidance >= 0:
-        raise ParameterError(f"guidance={guidance}: expected a number, 0 or more.")
-    net.config = net.config.model_copy(update={"guidance": float(guidance)})
-    compute = fitting.Compute.choose("auto", run.provenance["precision"])
-    blocks = fitting.predict(net, lambda rows: (eeg[rows], None), np.arange(len(eeg)), compute=compute)
-    return np.concatenate(list(blocks))
-
-
 # --- helpers -----------------------------------------------------------------------------------------------------
 
 
@@ -439,42 +411,6 @@ def _encoder(net, windows, split):
     return made, "a music encoder fitted on the training pictures"
 
 
-class _Draw:
-    """Samples of a run's test windows at another guidance, and its oracle."""
-
-    def __init__(self, run, net, windows, split):
-        self._own, self._predictions, self._net = net.config.guidance, run.predictions, net
-        self._windows, self._test = windows, split.test
-        self._compute = fitting.Compute.choose("auto", run.provenance["precision"])
-
-    def at(self, guidance):
-        if guidance == self._own:
-            return self._predictions
-        net = copy.copy(self._net)
-        net.config = net.config.model_copy(update={"guidance": guidance})
-        blocks = fitting.predictor(net, compute=self._compute)
-        return np.concatenate(list(blocks(lambda rows: (self._windows.pictures(rows), None), self._test)))
-
-    def music(self, n):
-        net = self._net.to(self._compute.device).eval()
-        with torch.inference_mode():
-            return np.concatenate([
-                net.music(min(BLOCK, n - i), seed=i).cpu().numpy() for i in range(0, n, BLOCK)
-            ])  # fmt: skip
-
-    def oracle(self):
-        device, blocks = self._compute.device, np.array_split(self._test, -(-len(self._test) // fitting.PREDICT_BATCH))
-        net = self._net.to(device).eval()
-        with torch.inference_mode():
-            made = [
-                net.oracle(
-                    *(torch.from_numpy(a).to(device) for a in (self._windows.pictures(b), self._windows.target(b)))
-                )
-                for b in blocks
-            ]
-        return torch.cat(made).float().cpu().numpy()
-
-
 def _sweep(draw, scorer, guidances, order, seed):
     """A row for each guidance; its gap is to the same samples in another order, whose EEG is of another second."""
     rows, there = [], order >= 0
@@ -503,11 +439,3 @@ def _gap(values, name, table, seed, notes):
 
 def _over_listeners(values, listeners):
     return float(pd.Series(values).groupby(listeners).mean().mean())
-
-
-def _number(value):
-    return "n/a" if value is None else f"{value:.3f}"
-
-
-def _wrap(text, indent=""):
-    return textwrap.wrap(text, WIDTH, subsequent_indent=indent)

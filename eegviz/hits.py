@@ -209,7 +209,8 @@ def compare(
         row = {}
         for i, k in enumerate(ks):
             told = scorecard.interval(values[:, i], task.table)
-            row |= {f"@{k}": f"{told.estimate:.3f}", f"95 % interval @{k}": f"{told.low:.3f} to {told.high:.3f}"}
+            span = f"{told.low:.3f} to {told.high:.3f}" if np.isfinite(told.low) else "n/a"  # one block of time
+            row |= {f"@{k}": f"{told.estimate:.3f}", f"95 % interval @{k}": span}
             row |= {f"hits@{k}": told.estimate, f"low@{k}": told.low, f"high@{k}": told.high}
         rows[name] = row | {"n": len(task.table)}
     chance = {f"hits@{k}": k / task.n_candidates for k in ks} | {f"@{k}": f"{k / task.n_candidates:.3f}" for k in ks}
