@@ -320,7 +320,7 @@ def _check(n, eps, min_points, what):
 
 def _check_clusters(n_entries, n_noise, n, *, eps, min_points, distances, what):
     low, middle, high = np.quantile(distances, [0, 0.5, 1])
-    where = f"The distances to the {min_points}th neighbour go from {low:.3g} to {high:.3g}, half of them up to {middle:.3g}"
+    where = f"The distances to neighbour number {min_points} go from {low:.3g} to {high:.3g}, half of them up to {middle:.3g}"
     if n_entries == 0:
         raise ParameterError(
             f"a dictionary of {what}: at eps {eps:.3g} and min_points {min_points} all {n} points are noise. "
