@@ -95,6 +95,7 @@ class Processes(ThreadPoolExecutor):
         self.threads = max(1, cores() // n)
         forkserver = "forkserver" in multiprocessing.get_all_start_methods()
         self._context = multiprocessing.get_context("forkserver" if forkserver else "spawn")
+        self._uses_server = forkserver
         if forkserver:
             self._context.set_forkserver_preload(list(_PRELOAD))
             _start_server()
@@ -115,10 +116,14 @@ class Processes(ThreadPoolExecutor):
         if kind is not None:
             self.shutdown(wait=False, cancel_futures=True)
             self.kill()
-        try:
-            return super().__exit__(kind, value, trace)
-        finally:
-            _leave_server(self._context)
+        return super().__exit__(kind, value, trace)
+
+    def shutdown(self, wait=True, *, cancel_futures=False):
+        """As of every executor; the process that others are forked from ends with the last one that is waited for."""
+        super().shutdown(wait, cancel_futures=cancel_futures)
+        if wait and self._uses_server:
+            self._uses_server = False
+            _leave_server()
 
     def _in_process(self, function, args, kwargs):
         receiver, sender = self._context.Pipe(duplex=False)
@@ -355,11 +360,9 @@ def _start_server():
                 os.environ["PYTHONSAFEPATH"] = before
 
 
-def _leave_server(context):
+def _leave_server():
     """End that process when no executor is left that uses it: what it has imported takes 0.4 GB."""
     global _users
-    if context.get_start_method() != "forkserver":
-        return
     from multiprocessing import forkserver
 
     with _server_lock:

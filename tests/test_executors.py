@@ -1,14 +1,12 @@
 """Calls on executors: answers, failures that are answers, workers that die, executors by name."""
 
 import multiprocessing
-import os
 import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
-import psutil
 import pytest
 
 from eegviz import executors
@@ -230,14 +228,20 @@ def test_another_folder_of_that_name_where_one_stands_is_no_package(tmp_path):
 
 @pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="no such process here")
 def test_the_process_that_others_are_forked_from_ends_with_the_last_executor():
-    from multiprocessing import forkserver
-
-    with executors.Processes(1) as outer:
-        with executors.Processes(1) as inner:
-            assert inner.submit(os.getpid).result() != os.getpid()
-        server = forkserver._forkserver._forkserver_pid
-        assert psutil.pid_exists(server)
-        assert outer.submit(divmod, 7, 2).result() == (3, 1)
-    assert not psutil.pid_exists(server)
-    with executors.Processes(1) as again:
-        assert again.submit(divmod, 7, 2).result() == (3, 1)
+    code = """
+import os, psutil
+from multiprocessing import forkserver
+from eegviz import executors
+with executors.Processes(1) as outer:
+    inner = executors.Processes(1)
+    assert inner.submit(os.getpid).result() != os.getpid()
+    inner.shutdown()
+    inner.shutdown()
+    server = forkserver._forkserver._forkserver_pid
+    assert psutil.pid_exists(server)
+    assert outer.submit(divmod, 7, 2).result() == (3, 1)
+assert not psutil.pid_exists(server)
+with executors.Processes(1) as again:
+    assert again.submit(divmod, 7, 2).result() == (3, 1)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,7 +7,7 @@ import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eegviz import generation, memorisation, runs, store, training
+from eegviz import _wording, generation, memorisation, runs, store, training
 from eegviz.datasets import demo
 from eegviz.errors import DataError, ParameterError
 from tests.test_bad_input import predicting
@@ -115,7 +115,7 @@ def test_a_run_is_asked_under_all_eeg(run, tiny_store):
     assert set(found.oracle) == set(generation.SCORES)
     assert isinstance(found.memorisation, memorisation.Memorisation)
     text = found.describe()
-    assert max(map(len, text.splitlines())) <= generation.WIDTH
+    assert max(map(len, text.splitlines())) <= _wording.WIDTH
     assert "ORACLE: told the embedding of the true music; no reconstruction from EEG" in " ".join(text.split())
     assert f"Fréchet: {found.frechet.n} samples against {found.frechet.n_reference} distinct true test pictures" in text
     assert "nan" not in text.lower().split()
