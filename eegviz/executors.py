@@ -342,22 +342,51 @@ def _call(function, args, attempt):
         return Failure(f"{type(error).__name__}: {error}", traceback.format_exc())
 
 
-def _start_server():
+@contextlib.contextmanager
+def forking(preload, environment):
+    """Keep the process that others are forked from, with some modules imported, where the system has one.
+
+    Parameters
+    ----------
+    preload : sequence of str
+        Modules. They are imported only where that process does not run already.
+    environment : dict of str to str
+        Variables that are set when it starts.
+
+    Yields
+    ------
+    bool
+        Whether processes can be forked.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        yield False
+        return
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list(preload))
+    _start_server(environment)
+    try:
+        yield True
+    finally:
+        _leave_server()
+
+
+def _start_server(environment=None):
     """Start the process that others are forked from without the current folder on its path: it may hold another eegviz."""
     global _users
     from multiprocessing import forkserver
 
     with _server_lock:
         _users += 1
-        before = os.environ.get("PYTHONSAFEPATH")
-        os.environ["PYTHONSAFEPATH"] = "1"
+        wanted = {**(environment or {}), "PYTHONSAFEPATH": "1"}
+        before = {name: os.environ.get(name) for name in wanted}
+        os.environ.update(wanted)
         try:
             forkserver.ensure_running()
         finally:
-            if before is None:
-                del os.environ["PYTHONSAFEPATH"]
-            else:
-                os.environ["PYTHONSAFEPATH"] = before
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
 
 def _leave_server():

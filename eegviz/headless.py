@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from . import forked_kernels
 from .errors import DataError, MissingDependencyError, ParameterError
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ KERNEL_ENVIRONMENT = {
     "TQDM_DISABLE": "1",
     "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # the debugger is not used; its warning would reach the terminal
 }
+
+
+_COMMAND = [sys.executable, "-m", "ipykernel_launcher"]
 
 
 @dataclass(frozen=True)
@@ -339,7 +343,7 @@ def _kernel_class(scratch: str, *, kernels: list[Any], log: BinaryIO) -> type:
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
-    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    arguments = ["-f", "{connection_file}", "--HistoryManager.enabled=False"]
     environment = {**KERNEL_ENVIRONMENT, "IPYTHONDIR": os.path.join(scratch, "ipython")}
 
     class OwnKernel(AsyncKernelManager):
@@ -354,10 +358,20 @@ def _kernel_class(scratch: str, *, kernels: list[Any], log: BinaryIO) -> type:
         def start_kernel(self, **settings: Any) -> Any:
             return super().start_kernel(stdout=log, stderr=log, **settings)
 
+        async def _async_launch_kernel(self, kernel_cmd: list[str], **settings: Any) -> None:
+            if not forked_kernels.available():
+                await super()._async_launch_kernel(kernel_cmd, **settings)
+                return
+            local = self.provisioner
+            place = {"env": settings["env"], "cwd": settings.get("cwd") or os.getcwd(), "log": log.name}
+            local.process = forked_kernels.KernelProcess(kernel_cmd[len(_COMMAND) :], **place)
+            local.pid = local.pgid = local.process.pid  # it leads its own group
+            local.cwd = place["cwd"]
+            self._reconcile_connection_info(local.connection_info)
+
         @property
         def kernel_spec(self) -> KernelSpec:
-            quiet = ["--HistoryManager.enabled=False"]
-            return KernelSpec(argv=command + quiet, env=environment, display_name="eegviz", language="python")
+            return KernelSpec(argv=_COMMAND + arguments, env=environment, display_name="eegviz", language="python")
 
     return OwnKernel
 

@@ -10,6 +10,7 @@ notebook of two stores names the parameter of each: ``{"store": ["imagery"], "so
 ``store`` keeps its default where no store suits.
 """
 
+import contextlib
 import io
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import headless, notebook_page, page
+from . import forked_kernels, headless, notebook_page, page
 from .errors import EegvizError, ParameterError
 from .index_page import Result, data_sets, systems_table, write_index
 from .notebook_page import not_possible
@@ -202,7 +203,9 @@ def run_notebooks(
     from tqdm.auto import tqdm
 
     results: dict[int, Result] = {}
-    with ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="notebook") as pool:
+    several = len(paths) > 2  # else what they share costs more than it saves
+    forked = forked_kernels.server(headless.KERNEL_ENVIRONMENT) if several else contextlib.nullcontext()
+    with forked, ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="notebook") as pool:
         # the last ones compare most runs and take longest: they start first, so that none is left to run alone
         tasks = {pool.submit(one, i): i for i in reversed(range(len(paths)))}
         try:
