@@ -104,7 +104,9 @@ def test_it_ends_in_time_and_memory_and_says_where(demo):
 
 def test_again_it_reuses_what_is_there(demo):
     runs = {p: p.stat().st_mtime_ns for p in (demo["out"] / "runs").glob("*/weights.safetensors")}
-    assert len(runs) == 31 + 17  # networks; the linear decoder of each split, condition, stretch and kind of picture
+    assert (
+        len(runs) == 30 + 4 + 24 + 18
+    )  # networks of songs, melodies, rated pieces; linear decoders of splits, conditions …
     began = time.monotonic()
     subprocess.run([sys.executable, "-m", "eegviz.cli", "demo", "--out", demo["out"]], check=True, capture_output=True)
     assert {p: p.stat().st_mtime_ns for p in runs} == runs
