@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SECONDS, BYTES = 300, 2e9
 PAGES = (
     "01_data_tour", "02_psd_vs_raw", "03_training", "04_mel_bin_scores", "05_ref_db_tuning", "06_playback_grids",
-    "07_architectures", "08_imagined_music",
+    "07_architectures", "08_imagined_music", "09_latent_diffusion", "10_emotion_tokens",
     "11_is_it_the_brain",
 )  # fmt: skip
 BLANK_IMAGES = """async () => {
