@@ -2,8 +2,8 @@
 
 A kernel of its own takes six seconds of a processor until its first picture is there, and three hundred megabytes; of a dozen
 notebooks that is a minute, and memory that two at a time cannot share. `server` keeps the process that they are forked from;
-`KernelProcess` is one of them, with the methods of `subprocess.Popen` that a kernel manager calls. Where the system cannot
-fork, or no server runs, kernels are started as ever.
+`KernelProcess` is one of them, with the methods of `subprocess.Popen` that a kernel manager calls. Elsewhere than on Linux, or
+where no server runs, kernels are started as ever.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _running = 0  # servers that were asked for in this process
 
 @contextlib.contextmanager
 def server(environment):
-    """While this is open, kernels are forked; where the system cannot fork, it does nothing.
+    """While this is open, kernels are forked; elsewhere than on Linux, whose libraries bear it, it does nothing.
 
     Parameters
     ----------
@@ -36,6 +36,9 @@ def server(environment):
         Variables that must be set when the numerical libraries are loaded.
     """
     global _running
+    if sys.platform != "linux":
+        yield
+        return
     with executors.forking(PRELOAD, environment | {"MPLBACKEND": "agg"}) as can_fork:
         _running += can_fork
         try:
