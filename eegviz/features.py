@@ -31,7 +31,50 @@ from eegviz import _bands
 from eegviz._bands import BANDS, DE_FLOOR, band_weights, bandpass, check_band, differential_entropy, settling
 from eegviz.errors import ParameterError
 
-__all__ = ["BANDS", "DE_FLOOR", "band_weights", "bandpass", "check_band", "differential_entropy", "settling"]
+__all__ = [
+    "AMIN",
+    "AUDIO_KINDS",
+    "BANDS",
+    "DE_FLOOR",
+    "EEG_KINDS",
+    "HOP_LENGTH",
+    "LAYOUTS",
+    "MAX_DB",
+    "MICROVOLT",
+    "N_FFT",
+    "N_FRAMES",
+    "N_LINEAR",
+    "N_MELS",
+    "REF_DB",
+    "REF_DB_LINEAR",
+    "REF_DB_MEL_80",
+    "SR",
+    "WELCH_NOVERLAP",
+    "WELCH_NPERSEG",
+    "Layout",
+    "band_weights",
+    "bandpass",
+    "check_band",
+    "check_kind",
+    "default_ref_db",
+    "denormalise",
+    "differential_entropy",
+    "eeg_picture",
+    "frame_times",
+    "from_db",
+    "layout",
+    "mel_basis",
+    "n_rows",
+    "normalise",
+    "periodogram",
+    "raw",
+    "ref_db_of",
+    "settling",
+    "spectrogram",
+    "to_db",
+    "unknown",
+    "welch",
+]
 
 EEG_KINDS = ("raw", "periodogram", "welch", "de")
 AUDIO_KINDS = ("mel", "mel-db", "linear", "linear-db", "mel-80", "mel-80-db")

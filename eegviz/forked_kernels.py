@@ -1,9 +1,8 @@
 """Kernels forked from one process that has already imported what the notebooks import.
 
-A kernel of its own takes six seconds of a processor until its first picture is there, and three hundred megabytes; of a dozen
-notebooks that is a minute, and memory that two at a time cannot share. `server` keeps the process that they are forked from;
-`KernelProcess` is one of them, with the methods of `subprocess.Popen` that a kernel manager calls. Elsewhere than on Linux, or
-where no server runs, kernels are started as ever.
+A kernel of its own takes seconds of a processor until its first picture is there, and memory that two at a time cannot
+share. `server` keeps the process that they are forked from; `KernelProcess` is one of them, with the methods of
+`subprocess.Popen` that a kernel manager calls. Elsewhere than on Linux, or where no server runs, kernels are started as ever.
 """
 
 from __future__ import annotations
