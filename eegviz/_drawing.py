@@ -12,6 +12,8 @@ CYCLE = (BLUE, ORANGE, GREEN, PINK, SKY, RED, GREY)
 SPECTRUM_COLOURS = "magma"
 DIVERGING_COLOURS = "RdBu_r"
 
+LONGEST_TICK = {"xticks": 20, "yticks": 48}  # characters that leave room for the picture
+
 # matplotlib style names on the left, bokeh's on the right, for the few where they differ
 _BOKEH = {
     "linewidth": "line_width",
@@ -27,6 +29,7 @@ def styled(element, kind, title, **style):
     """An element with its title and style, named as in matplotlib, for both backends."""
     if kind == "Area":  # matplotlib's default colour would win over a face colour alone
         style = {"color": style.get("facecolor"), **style}
+    title = title.replace("{", "{{").replace("}", "}}")  # HoloViews takes a title for a pattern with fields
     bokeh = {}
     for name, value in style.items():
         if name == "s":
@@ -48,9 +51,22 @@ def _known(kind, backend, options):
 
 
 def ticked(overlay, **options):
-    """An element with options of the plot that both backends know."""
+    """An element with options of the plot that both backends know; long names at the ticks lose their middle."""
     backends()
+    for name, n in LONGEST_TICK.items():
+        if name in options:
+            options[name] = [(at, without_middle(text, n)) for at, text in options[name]]
     return overlay.opts(**options, backend="matplotlib").opts(**options, backend="bokeh")
+
+
+def without_middle(text, n):
+    """A text of at most `n` characters: of a longer one the beginning and the end, where names differ.
+
+    >>> without_middle("sub-01_ses-02_task-listening_run-01", 20)
+    'sub-01_ses…ng_run-01'
+    """
+    text = str(text)
+    return text if len(text) <= n else f"{text[: n // 2]}…{text[-(n - n // 2 - 1) :]}"
 
 
 def logy(overlay, log):

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from eegviz import __version__
+from eegviz import __version__, _cli_listening
 from eegviz.errors import EegvizError, ParameterError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Reconstruct music from EEG, and see, hear and doubt the result.",
 )
+app.add_typer(_cli_listening.app, name="listening-test")
 _debug = False
 
 Store = Annotated[Path, typer.Argument(help="Folder that eegviz ingest or eegviz demo made.")]
@@ -134,12 +135,20 @@ def ingest(
 
 @app.command()
 def info(
-    path: Annotated[Path, typer.Argument(metavar="STORE", help="Folder of a store.")],
-    verify: Annotated[bool, typer.Option("--verify", help="Check every checksum.")] = False,
+    path: Annotated[Path, typer.Argument(metavar="STORE", help="Folder of a store, or a folder of runs.")],
+    verify: Annotated[bool, typer.Option("--verify", help="Check every checksum of a store.")] = False,
 ):
-    """Show what a store holds."""
-    from eegviz import exploration, store
+    """Show what a store holds, or the runs in a folder.
 
+    Of a run: its folder, data set, model, input, split, verdict.
+    """
+    from eegviz import catalogue, exploration, store
+
+    if not (path / catalogue.MANIFEST).exists() and (there := catalogue.runs_of(path)):
+        if verify:
+            raise ParameterError(f"--verify checks a store; {path} is a folder of runs.")
+        print(catalogue.describe(catalogue.find(there)))
+        return
     print(exploration.describe(store.open(path)))
     if verify:
         problems = store.verify(path)
@@ -263,13 +272,19 @@ def reconstruct(
     run: RunFolder,
     out: Annotated[Path, typer.Option(help="Sound file to write: .wav, .flac or .ogg.")],
     recording: Annotated[str | None, typer.Option(help="Recording of the run's store.")] = None,
-    eeg: Annotated[Path | None, typer.Option(help="Any EEG file that MNE reads, instead of --recording.")] = None,
+    eeg: Annotated[
+        Path | None, typer.Option(help="Any EEG file that MNE reads, or NMED's .mat, instead of --recording.")
+    ] = None,
+    unit: Annotated[str, typer.Option(help="Of the values in --eeg: auto, V, mV, uV or nV.")] = "auto",
+    listener: Annotated[str | None, typer.Option(help="Of --eeg that holds several (default: the first).")] = None,
     store: Annotated[Path | None, typer.Option(help="Store of the run, when it has moved.")] = None,
     start: Annotated[float | None, typer.Option(help="First second (default: held-out seconds).")] = None,
     duration: Annotated[float, typer.Option(help="Whole seconds.")] = 5.0,
     overlap: Annotated[float, typer.Option(help="Of the windows, 0.1 to 0.9; 0: end to end.")] = 0.0,
     sr: Annotated[int | None, typer.Option(help="Rate of the sound, 8000 to 48000 Hz (default: 22050).")] = None,
-    ref_db: Annotated[float | None, typer.Option(help="Level of 1.0, dB (default: that of training).")] = None,
+    ref_db: Annotated[
+        float | None, typer.Option(help="Level of 1.0, dB (default: kept for the song, else of training).")
+    ] = None,
     scale: Annotated[str, typer.Option(help="power (right) or published (the published code's defect).")] = "power",
     seed: Annotated[int, typer.Option(min=0, help="Of the phase.")] = 0,
 ):
@@ -278,18 +293,32 @@ def reconstruct(
 
     if (recording is None) == (eeg is None):
         raise ParameterError("give either --recording ID (of the run's store) or --eeg FILE.")
+    if eeg is None and (listener is not None or unit != "auto"):
+        raise ParameterError(
+            "--listener and --unit are of --eeg FILE; a recording of the store has its own: leave them out."
+        )
     sound.check_sound_path(out)
+    sound.check_folder(out)
     opened = runs.open(run)
     kept = opened.store(store)
-    windows = opened.windows(kept)
-    options = {"windows": windows, "duration": duration, "overlap": overlap, "sr": sr}
-    options |= {"ref_db": ref_db, "scale": scale, "seed": seed}
+    options = {"duration": duration, "overlap": overlap, "sr": sr, "ref_db": ref_db, "scale": scale, "seed": seed}
     if eeg is not None:
-        made = reconstruction.reconstruct_file(opened, eeg, start=start or 0, **options)
+        made = reconstruction.reconstruct_file(
+            opened, eeg, start=start or 0, unit=unit, listener=listener, store=kept, **options
+        )
     else:
-        made = reconstruction.reconstruct(opened, recording, start=start, store=kept, **options)
+        windows = opened.windows(kept)
+        made = reconstruction.reconstruct(opened, recording, start=start, windows=windows, store=kept, **options)
     written = sound.write_sound(out, made.sound, made.sr)
     print(made.describe())
+    simulated = kept.manifest["simulated"]
+    if eeg is not None:
+        from eegviz import uploads
+
+        trained = ("The run was trained on SIMULATED EEG.",) if simulated else ()
+        print(*(f"  {note}" for note in made.notes), *trained, uploads.unknown_listener(opened).text, sep="\n")
+    else:
+        print(*(("SIMULATED EEG.",) if simulated else ()), reconstruction.worth(opened, made), sep="\n")
     level = f", level {written.gain_db:+.1f} dB so that nothing clips" if written.gain_db else ""
     print(f"{written.path} ({written.seconds:.3f} s{level})")
 
@@ -319,6 +348,73 @@ def report(
         notebooks or None, store, out=out, runs=runs, fast=not full, seed=seed, settings=settings, jobs=jobs
     )
     print(index)
+
+
+@app.command()
+def page(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="music, imagined or segments.")],
+    run: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders of one store.")],
+    out: Annotated[Path, typer.Option(help="Page to write: FILE.html.")],
+    store: Annotated[Path | None, typer.Option(help="Store of the runs, when it has moved.")] = None,
+):
+    """Write a demo page: originals beside reconstructions.
+
+    music: original and two listeners a song. Needs one run whose split is not song or subject_song; with a second run of
+    one of those, five listeners of each unseen song follow. Clips of 10 s.
+
+    imagined: original, perceived, imagined. Needs one run of heard recordings and one of imagined ones (trained with
+    --condition imagery, or --split condition:imagery). Clips of 10 s.
+
+    segments: original, listener-independent, listener-dependent; up to three segments of each of up to three pieces. Needs
+    one run whose split is subject or subject_song and one whose split is another, of the same model, features and training.
+    Clips of 5 s.
+
+    Clips are shorter where not all test seconds allow these lengths; all sounds have 16 kHz. A page of more than 10 MB is
+    refused.
+    """
+    from eegviz import grid_page
+
+    print(grid_page.write(kind, run, out=out, store=store))
+
+
+@app.command("app")
+def app_(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[STORE, RUN or TEST]...",
+            help="Stores, runs, listening tests, or folders of them (default: reports/demo).",
+        ),
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 5006,
+    address: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 lets others in.")] = "127.0.0.1",
+    allow_origin: Annotated[
+        list[str] | None, typer.Option(help="HOST:PORT that browsers open it from, when not its own; several times.")
+    ] = None,
+    prefix: Annotated[str, typer.Option(help="Path before the page's, behind another server.")] = "",
+    max_upload_mb: Annotated[
+        float, typer.Option(min=0.01, help="Largest EEG file that people may upload; one of NMED-T has about 700 MB.")
+    ] = 200.0,
+    show: Annotated[bool, typer.Option("--show", help="Open a browser.")] = False,
+):
+    """Look, listen and doubt in a browser.
+
+    Serves the app on this machine only, unless told otherwise. With the folder of a listening test it is the page on
+    which people take the test: eegviz app tests/mine
+    """
+    from eegviz import catalogue, uploads
+    from eegviz.app import serve
+
+    found = catalogue.find(paths or ())
+    found.limits = uploads.Limits.of_files(max_upload_mb)
+    serve(
+        found,
+        port=port,
+        address=address,
+        allow_origin=allow_origin or (),
+        prefix=prefix,
+        show=show,
+    )
 
 
 def _settings(pairs):

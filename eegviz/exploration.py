@@ -1,6 +1,7 @@
 """A first look at a store: excerpts, spectra, band power, and whether the EEG follows the beat.
 
-Functions: `overview`, `describe`, `heard`, `excerpt`, `mean_spectrum`, `band_power`, `tempo_spectra`, `tempo_table`.
+Functions: `overview`, `describe`, `heard`, `excerpt`, `representation` (one second of a channel or of the sound, as models see
+it), `mean_spectrum`, `band_power`, `tempo_spectra`, `tempo_table`.
 
 The tempo analysis follows the authors of NMED-T (Losorelli et al. 2017, ISMIR): the listeners of a song are averaged,
 and the spectrum of the average is searched at the tempo and its simple multiples. Notebook 01 shows it.
@@ -8,10 +9,13 @@ and the spectrum of the average is searched at the tempo and its simple multiple
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import numpy as np
 import pandas as pd
 import scipy.signal
 
+from eegviz import features
 from eegviz.errors import ParameterError
 from eegviz.features import MICROVOLT
 from eegviz.store import Store
@@ -71,6 +75,111 @@ def excerpt(store: Store, recording, *, tmin=0.0, tmax=10.0, n_channels=10):
     picks = np.unique(np.linspace(0, row["n_channels"] - 1, n_channels).astype(int))
     names = store.ch_names(recording)
     return [names[i] for i in picks], store.eeg(recording)[picks, start:stop] * MICROVOLT, row["sfreq"]
+
+
+@dataclass(frozen=True)
+class Representation:
+    """One second as a model sees it: of one EEG channel, or of the sound.
+
+    Attributes
+    ----------
+    kind : str
+        One of `eegviz.features.EEG_KINDS` or `eegviz.features.AUDIO_KINDS`.
+    x : np.ndarray or tuple of str
+        Seconds from the start of the second (raw), hertz (spectra), names of bands (entropies), or seconds of the frames.
+    values : np.ndarray
+        µV, µV²/Hz or nats, one for each `x`; of a sound the normalised ``(n_frames, n_bins)``.
+    unit : str
+    recording, channel, stimulus : str
+        `channel` is empty for a sound.
+    second : int
+        Of the stimulus.
+    """
+
+    kind: str
+    x: object = field(repr=False)
+    values: np.ndarray = field(repr=False)
+    unit: str
+    recording: str
+    channel: str
+    stimulus: str
+    second: int
+
+    @property
+    def of_sound(self):
+        """True for a spectrogram of the sound."""
+        return self.kind in features.AUDIO_KINDS
+
+
+def seconds_of(store: Store, recording):
+    """First second of the stimulus that a recording holds as a whole, and the first that it does not: a range of seconds."""
+    row = store.row(recording)
+    first = int(np.ceil(row["start"]))
+    end = row["start"] + row["n_times"] / row["sfreq"]
+    if row["stimulus"]:
+        durations = dict(zip(store.stimuli["stimulus"], store.stimuli["duration"], strict=True))
+        end = min(end, durations[row["stimulus"]])
+    return range(first, max(first, int(np.floor(end + 1e-6))))
+
+
+def representation(store: Store, recording, *, kind="raw", channel=None, second=None) -> Representation:
+    """One second of a recording in the representation called `kind`.
+
+    Parameters
+    ----------
+    store : Store
+    recording : str
+    kind : str
+        Of the EEG: raw, periodogram, welch, de; of the sound that was heard: mel, mel-db, linear, linear-db, mel-80,
+        mel-80-db.
+    channel : str, optional
+        Default the first; of no matter for sound.
+    second : int, optional
+        Whole second of the stimulus; default the first that the recording holds.
+
+    Returns
+    -------
+    Representation
+
+    Raises
+    ------
+    ParameterError
+        An unknown kind or channel, a second that is not there, or a sound where nothing was heard.
+    """
+    row, names, held = store.row(recording), store.ch_names(recording), seconds_of(store, recording)
+    second = held.start if second is None else second
+    if second not in held:
+        raise ParameterError(
+            f"{recording} holds the seconds {held.start} to {held.stop - 1} of its stimulus; found second {second!r}."
+        )
+    facts = {"recording": recording, "stimulus": row["stimulus"], "second": int(second)}
+    if kind in features.AUDIO_KINDS:
+        if not row["stimulus"]:
+            raise ParameterError(f"{recording} has no stimulus, so there is no sound to show. Choose a kind of EEG.")
+        sound, sr = store.audio(row["stimulus"])
+        power = features.spectrogram(
+            sound[int(second * sr) : int((second + 1) * sr)][None], kind=kind.removesuffix("-db")
+        )
+        shown = features.to_db(power) if kind.endswith("-db") else power
+        picture = features.normalise(shown, kind=kind, ref_db=features.default_ref_db(kind))[0]
+        return Representation(kind, features.frame_times(len(picture)), picture, "Level", channel="", **facts)
+    if kind not in features.EEG_KINDS:
+        raise features.unknown("representation", kind, (*features.EEG_KINDS, *features.AUDIO_KINDS))
+    channel = names[0] if channel is None else channel
+    if channel not in names:
+        raise ParameterError(
+            f"{recording} has no channel {channel!r}; it has {', '.join(names[:12])}"
+            f"{f' and {len(names) - 12} more' if len(names) > 12 else ''}."
+        )
+    sfreq, n = row["sfreq"], round(row["sfreq"])
+    first = int(round((second - row["start"]) * sfreq))
+    volts = np.asarray(store.eeg(recording)[names.index(channel), first : first + n])
+    values = features.eeg_picture((volts * np.float32(MICROVOLT))[None, None], kind=kind, sfreq=sfreq)[0, :, 0]
+    x, unit = {
+        "raw": (np.arange(len(values)) / sfreq, "µV"),
+        "de": (tuple(features.BANDS), "nats"),
+    }.get(kind, (np.arange(len(values)) * sfreq / n, "µV²/Hz"))
+    return Representation(kind, x, values, unit, channel=channel, **facts)
 
 
 def mean_spectrum(store: Store, recording):

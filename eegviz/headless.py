@@ -4,7 +4,8 @@ papermill executes; this module adds what papermill does not check:
 
 - a parameter that the notebook does not declare is refused, not ignored;
 - a kernel that was killed is a failure (papermill marks the notebook as completed), and so is a notebook that
-  ends itself before its last cell: both are read from the cells' own execution state;
+  ends itself before its last cell, unless it said why the rest is not possible on this data: both are read from the
+  cells' own execution state;
 - the kernel is always *this* interpreter, whatever kernelspec called ``python3`` the machine holds, in a clean
   profile, with one numerical thread.
 
@@ -15,6 +16,7 @@ A *cell number* counts the code cells of the executed notebook from 1, the injec
 import ast
 import logging
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     import nbformat
 
 # One numerical thread a kernel: two kernels on two cores run 2-4 times slower with more.
+IMPOSSIBLE = "not possible on this data because"
 KERNEL_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -179,7 +182,8 @@ def execute(
     stop = stop if stop is not None else threading.Event()
     problem = None
     with tempfile.TemporaryDirectory(prefix="eegviz-") as scratch, open(Path(scratch) / "kernel.log", "wb+") as log:
-        target = Path(scratch) / "executed.ipynb"
+        target, copied = Path(scratch) / "executed.ipynb", Path(scratch) / "source.ipynb"
+        shutil.copyfile(source, copied)  # papermill takes some names for patterns, addresses and queries
         kernels: list[Any] = []
         done, late = threading.Event(), threading.Event()
         watch = threading.Thread(
@@ -189,7 +193,7 @@ def execute(
         began = time.perf_counter()
         try:
             papermill.execute_notebook(
-                _no_braces(source),
+                _no_braces(copied),
                 _no_braces(target),
                 parameters=parameters,
                 kernel_name="python3",
@@ -252,6 +256,19 @@ def first_failure(notebook: "nbformat.NotebookNode", *, problem: str | None = No
             if output.output_type == "error" and output.evalue not in ("", "0", "None"):
                 return number, _plain(f"SystemExit: {output.evalue}")
     return None
+
+
+def _ended(cell) -> bool:
+    """Whether a notebook ended itself in this cell, without an error."""
+    return any(
+        one.output_type == "error" and one.ename == "SystemExit" and one.evalue in ("", "0", "None")
+        for one in cell.get("outputs", [])
+    )
+
+
+def _said_why(cell) -> bool:
+    """Whether the cell in which a notebook ended itself said that the rest is not possible on this data."""
+    return any(IMPOSSIBLE in output.get("text", "") for output in cell.get("outputs", []))
 
 
 def check_parameters(source: Path, parameters: Mapping[str, Any]) -> None:
@@ -409,10 +426,18 @@ def _last_words(log: BinaryIO) -> str:
 
 
 def _tidy(notebook: "nbformat.NotebookNode", *, source: Path) -> "nbformat.NotebookNode":
-    """Drop papermill's error markers (the page has its own) and the paths of this machine."""
+    """Drop papermill's error markers (the page has its own), the paths of this machine, and what was not possible."""
     notebook.cells = [
         cell for cell in notebook.cells if "papermill-error-cell-tag" not in cell.metadata.get("tags", [])
     ]
+    code = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+    told = next((i for i in code if _ended(notebook.cells[i]) and _said_why(notebook.cells[i])), None)
+    if told is not None:  # a notebook that ended itself, and said why, ends there
+        notebook.cells = notebook.cells[: told + 1]
+        outputs = notebook.cells[told].outputs
+        notebook.cells[told].outputs = [
+            one for one in outputs if one.output_type != "error" and one.get("name") != "stderr"
+        ]
     record = notebook.metadata.get("papermill", {})
     record["input_path"] = source.name
     record["output_path"] = source.name

@@ -139,7 +139,7 @@ def systems_table(folder: str | Path) -> list[dict[str, Any]]:
 
 
 def _card(result: Result, out: Path) -> str:
-    address = escape(result.page.resolve().relative_to(out.resolve()).as_posix())
+    address = escape(page.address(result.page.resolve().relative_to(out.resolve()).as_posix()))
     if result.thumbnail:
         data = base64.b64encode(result.thumbnail).decode()
         picture = f'<div class="picture"><img src="data:image/png;base64,{data}" alt="{escape(result.alt)}"></div>'

@@ -7,6 +7,8 @@ Elements: `plane` (embeddings of EEG and music), `heat` (a table as colours), `l
 
 from __future__ import annotations
 
+import itertools
+
 import holoviews as hv
 import numpy as np
 
@@ -88,7 +90,7 @@ def levels(rows, *, title="", xlabel="k", ylabel="Hits@k"):
         By label: k and the score. A label that begins with "chance" is drawn grey and dashed.
     title, xlabel, ylabel : str
     """
-    layers, colours = [], iter((BLUE, ORANGE, *CYCLE[2:]) * 3)
+    layers, colours = [], itertools.cycle((BLUE, ORANGE, *CYCLE[2:]))
     for label, (k, score) in rows.items():
         curve = hv.Curve((k, score), xlabel, ylabel, label=label)
         chance = label.startswith("chance")

@@ -2,7 +2,7 @@
 
 Works on parsed HTML (Beautiful Soup), as it comes from markdown and from the outputs of notebooks.
 
-Functions: `markdown`, `code`, `parse`, `accessible_table`, `no_network`.
+Functions: `markdown`, `code`, `parse`, `accessible_table`, `no_network`, `only_own_scripts`.
 """
 
 import base64
@@ -13,9 +13,26 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import scripts
+
 if TYPE_CHECKING:
     import bs4
 
+# attributes that a browser follows, or that an animation gives to one
+ADDRESSES = (
+    "href",
+    "xlink:href",
+    "src",
+    "action",
+    "formaction",
+    "data",
+    "poster",
+    "ping",
+    "from",
+    "to",
+    "by",
+    "values",
+)
 LONG = 24  # characters; a cell with more is words, which get a column that is not one word wide
 
 
@@ -115,6 +132,20 @@ def no_network(soup: "bs4.BeautifulSoup", folder: Path) -> None:
             link["rel"] = "noopener noreferrer"
         else:
             link["href"] = re.sub(r"\.ipynb(?=$|#)", ".html", link["href"])
+
+
+def only_own_scripts(soup: "bs4.BeautifulSoup") -> None:
+    """Drop what would run: scripts that are not of this package, handlers, frames, and addresses that are script."""
+    for tag in soup.find_all("script"):
+        if tag.get("type") != "application/json" and not scripts.is_own(tag.get_text()):
+            tag.decompose()
+    for tag in soup.find_all(["iframe", "frame", "object", "embed", "applet", "portal"]):
+        tag.decompose()
+    for tag in soup.find_all(True):
+        for name, value in list(tag.attrs.items()):
+            said = re.sub(r"[\x00-\x20]", "", value).lower() if name.lower() in ADDRESSES else ""
+            if name.lower().startswith("on") or said.startswith(("javascript:", "vbscript:", "data:text/html")):
+                del tag[name]
 
 
 def _one_header_row(table: "bs4.Tag") -> None:

@@ -225,6 +225,7 @@ def score_run(run, *, clips=1, seconds=8, overlap=0.5, seed=0, windows=None) -> 
             start=start,
             duration=seconds,
             overlap=overlap,
+            ref_db=features.ref_db_of(windows.settings["ref_db"], stimulus),  # a score rests on no kept level
             seed=seed,
             windows=windows,
             split=split,

@@ -1,9 +1,9 @@
 """An executed notebook as a page for readers: the story first, the code folded, nothing from the network.
 
 Markdown goes through nbconvert's renderer, code through Pygments; the rest is markup of our own, so that a page loads
-neither require.js nor MathJax (formulas in the notebooks are plain text). In order of preference an output is shown as
-picture, HTML, markdown or text. What only lives beside a kernel (ipywidgets, HoloViews with Bokeh, JavaScript) is left
-out when its cell also holds a picture, and otherwise replaced by a note.
+neither require.js nor MathJax (formulas in the notebooks are plain text), and no script runs but this package's own. In
+order of preference an output is shown as picture, HTML, markdown or text. What only lives beside a kernel (ipywidgets,
+HoloViews with Bokeh, JavaScript) is left out when its cell also holds a picture, and otherwise replaced by a note.
 
 Alternative text is read from the output's metadata, ``{"image/png": {"alt": …}}``; a table's caption from
 ``{"text/html": {"caption": …}}``. Cell tags: ``remove-input``, ``remove-output`` and ``remove-cell`` hide a part.
@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import markup, page
+from .headless import IMPOSSIBLE
 from .page import escape
 
 if TYPE_CHECKING:
     import bs4
     import nbformat
 
-IMPOSSIBLE = "not possible on this data because"
 LIVE = (
     "application/vnd.jupyter.widget-view+json",
     "application/vnd.holoviews_exec.v0+json",
@@ -195,6 +195,7 @@ class _Body:
         self.headings: list[tuple[int, str, str]] = []
         self.has_title = False
         self.code_cells = self.tables = self.sounds = 0
+        self.once: set[tuple[str, str]] = set()  # style sheets and scripts that the page has already
         self.section = "this notebook"
         self.parts: list[str | _Fold] = []
         self.waiting: list[str] = []  # code of cells that show nothing: it is folded with a neighbour's
@@ -318,7 +319,12 @@ class _Body:
         return f'<div class="result">{self.finish(soup, caption=caption)}</div>\n'
 
     def finish(self, soup: "bs4.BeautifulSoup", *, caption: str = "") -> str:
-        """What holds for all markup: tables scroll and have headers, sounds have names, nothing is fetched."""
+        """What holds for all markup: tables scroll and have headers, sounds have names, nothing is fetched or there twice."""
+        for tag in soup.find_all(["style", "script"], attrs={"data-once": True}):
+            mark = (tag.name, tag["data-once"])
+            if mark in self.once:
+                tag.decompose()
+            self.once.add(mark)
         for table in soup.find_all("table"):
             if table.find_parent("table") is None:
                 self.tables += 1
@@ -331,6 +337,7 @@ class _Body:
             sound.attrs.setdefault("preload", "metadata")
         for block in soup.find_all("pre"):
             block["tabindex"] = "0"
+        markup.only_own_scripts(soup)
         markup.no_network(soup, self.folder)
         return soup.decode(formatter="html5") + "\n"
 

@@ -4,7 +4,7 @@ A page opens from ``file://`` without network: its style and script are inside (
 security policy forbids the browser to load anything that is not in the file. It has a language, a title, a skip
 link, landmarks, a table of contents, light and dark colours, and it prints.
 
-Functions: `shell`, `banner`, `definitions`, `escape`, `slug`. Every text argument is escaped here; arguments called
+Functions: `shell`, `banner`, `definitions`, `escape`, `slug`, `address`. Every text argument is escaped here; arguments called
 ``*_html`` are markup already.
 """
 
@@ -15,11 +15,14 @@ from functools import cache
 from html import escape as _escape
 from importlib import resources
 from typing import Any
+from urllib.parse import quote
 
-# Nothing may be fetched: pictures and sounds are data, style and script stand in the page itself.
+from . import scripts
+
+# Nothing may be fetched: pictures and sounds are data, style and script stand in the page itself; of scripts only our own.
 POLICY = (
     "default-src 'none'; img-src data: blob:; media-src data: blob:; font-src data:; connect-src data: blob:; "
-    "style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    f"style-src 'unsafe-inline'; script-src {scripts.policy()}; base-uri 'none'; form-action 'none'"
 )
 Link = tuple[str, str]  # (address, text)
 
@@ -52,6 +55,17 @@ def slug(text: str, *, used: set[str]) -> str:
         name = f"{base}-{count}"
     used.add(name)
     return name
+
+
+def address(name: str) -> str:
+    """The address of a file beside the page, whatever its name: none that a browser takes for a scheme, query or place.
+
+    Examples
+    --------
+    >>> address("03_training.html"), address("javascript:alert(1).html"), address("a#b?.html")
+    ('03_training.html', 'javascript%3Aalert%281%29.html', 'a%23b%3F.html')
+    """
+    return quote(name)
 
 
 def banner(title: str, text: str = "", *, kind: str, link: Link | None = None) -> str:
@@ -137,7 +151,7 @@ def shell(
         + (f'<header class="top"><nav class="series" aria-label="Series">{series}</nav></header>\n' if series else "")
         + f'<div class="{layout}">\n{toc}<main id="main" tabindex="-1">\n{main_html}</main>\n</div>\n'
         f'<footer class="foot">{after}{definitions(facts or {})}</footer>\n'
-        f"<script>\n{_asset('page.js')}</script>\n</body>\n</html>\n"
+        f"{scripts.element('page')}\n</body>\n</html>\n"
     )
 
 

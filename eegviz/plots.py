@@ -383,10 +383,9 @@ def sensors(info, *, title=""):
 
     figure = Figure(figsize=(4.6, 4.8), layout="constrained")
     axis = figure.subplots()
+    readable = len(info["ch_names"]) <= 70 and max(map(len, info["ch_names"])) <= 12  # else names hide each other
     with mne.utils.use_log_level("error"):
-        mne.viz.plot_sensors(
-            info, axes=axis, show=False, title="", pointsize=14, show_names=len(info["ch_names"]) <= 70
-        )
+        mne.viz.plot_sensors(info, axes=axis, show=False, title="", pointsize=14, show_names=readable)
     axis.set_title(title, fontsize=10)
     return figure
 
@@ -451,6 +450,27 @@ def _plot_options(element):
 
 
 def _png(figure):
+    _letter_by_letter(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()
+
+
+def _letter_by_letter(figure):
+    """Show every text as it is: matplotlib takes what stands between dollars for a formula, and fails if it is none.
+
+    Titles, channels and listeners are other people's words. Only the powers of ten of a logarithmic axis are formulas.
+    """
+    from matplotlib.text import Text
+    from matplotlib.ticker import LogFormatter
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    for axis in (one for axes in figure.axes for one in (axes.xaxis, axes.yaxis)):
+        for formatter, ticks in (
+            (axis.get_major_formatter(), axis.get_major_ticks()),
+            (axis.get_minor_formatter(), axis.get_minor_ticks()),
+        ):
+            for tick in ticks if isinstance(formatter, LogFormatter) else ():
+                tick.label1.set_parse_math(True)
+                tick.label2.set_parse_math(True)

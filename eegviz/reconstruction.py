@@ -4,24 +4,24 @@ Windows lie end to end, as they are scored, or overlap: the EEG is then cut at t
 each window is predicted, and `eegviz.joining.cross_fade` makes one picture of them, which is inverted once. Longer clips
 sound smoother so, because no frame is drawn from the edge of a window. Windows of several seconds lie end to end.
 
-Functions: `reconstruct` (a recording of the run's store), `reconstruct_file` (any EEG file that MNE reads), `original`
-(the true sound of the same seconds).
+Functions: `reconstruct` (a recording of the run's store), `reconstruct_file` (any EEG file), `reconstruct_matched` (EEG from
+elsewhere that has the form of the run), `worth` (what a reconstruction shows about the EEG), `original` (the true sound of the
+same seconds).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from eegviz import features, fitting, inversion, joining, runs, windowing
-from eegviz.datasets import own
-from eegviz.errors import DataError, ParameterError
+from eegviz import eeg_files, features, fitting, inversion, joining, levels, matching, runs, verdict, windowing
+from eegviz.errors import ParameterError
 from eegviz.sound import check_rate, resample
 
 # A window that touches two seconds is called after the side that comes first here: test only where both are.
 SIDES = ("train", "validation", "not used", "test")
+NAMED = 5  # recordings that a message names
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,16 @@ class Reconstruction:
         Empty for a file.
     seen : dict of str to int
         How many of the windows (seconds, where they do not overlap) the run trained on, validated on, tested on, or never
-        met. An overlapping window counts as test only if both of its seconds are test.
+        met. An overlapping window counts as test only if both of its seconds are test. Empty for a file, where nobody knows.
     ref_db : float
+    level : str
+        Where `ref_db` comes from, in words.
     overlap : float
         Of the windows that were asked for; 0 when they lie end to end.
+    notes : tuple of str
+        How a file from elsewhere was brought into the form of the run.
+    held_out : tuple of str
+        Recordings of the store with test seconds; empty for a file.
     """
 
     sound: np.ndarray
@@ -55,7 +61,10 @@ class Reconstruction:
     stimulus: str
     seen: dict
     ref_db: float
+    level: str = ""
     overlap: float = 0.0
+    notes: tuple = ()
+    held_out: tuple = ()
 
     @property
     def seconds(self):
@@ -65,14 +74,17 @@ class Reconstruction:
     def describe(self):
         """One line: what this is, and whether the run had seen these seconds."""
         of = f"recording {self.recording} (hearing {self.stimulus})" if self.recording else "the given file"
+        level = f"ref_db {self.ref_db:g}{f' ({self.level})' if self.level else ''}"
+        if not self.recording:  # a file from elsewhere may be one of the store's under another name
+            return (
+                f"{self.seconds} s of {of} from second {self.start}, {level}; whether the run was trained on this recording "
+                "cannot be told from the file"
+            )
         parts = ", ".join(f"{n} {side}" for side, n in self.seen.items() if n)
         what = "seconds"
         if self.overlap:
             what = f"{sum(self.seen.values())} windows (overlap {self.overlap:g}; each called after its less held-out second)"
-        return (
-            f"{self.seconds} s of {of} from second {self.start}, ref_db {self.ref_db:g}; "
-            f"for this run these {what} are: {parts}"
-        )
+        return f"{self.seconds} s of {of} from second {self.start}, {level}; for this run these {what} are: {parts}"
 
 
 def reconstruct(
@@ -105,7 +117,8 @@ def reconstruct(
     sr : int, optional
         Rate of the sound in hertz, 8000 to 48 000; default that of the spectrograms, 22 050. Another is resampled to.
     ref_db : float, optional
-        Level of the pictures' 1.0; default the value that the pictures were made with.
+        Level of the pictures' 1.0; default what is kept for the song on this scale, with its range and iterations, else
+        the value that the pictures were made with.
     scale : {"power", "published"}
         See `eegviz.inversion`.
     seed : int
@@ -136,8 +149,9 @@ def reconstruct(
     rows = np.repeat(rows, windows.duration)  # one for each second, that of its window
     seconds = table["second"].to_numpy()[rows] + np.arange(len(rows)) % windows.duration
     n = _whole(duration, "duration")
+    held_out = tuple(sorted(table["recording"].iloc[split.test].unique()))
     start = (
-        _first_test_stretch(recording, seconds, np.isin(rows, split.test), n)
+        _first_test_stretch(recording, seconds, np.isin(rows, split.test), n, held_out)
         if start is None
         else _whole(start, "start")
     )
@@ -152,7 +166,7 @@ def reconstruct(
     for name in ("train", "validation", "test"):
         side[getattr(split, name)] = name
     stimulus = str(table["stimulus"].iloc[chosen[0]])
-    made_with = features.ref_db_of(windows.settings["ref_db"], stimulus)
+    level, how = _level(run, windows.settings, stimulus, ref_db=ref_db, scale=scale)
     sides = side[chosen].astype(str)
     if overlap:
         first, begins = _overlapping(windows.settings, n, overlap)
@@ -168,8 +182,25 @@ def reconstruct(
     return _reconstruction(
         run, pictures, n, recording=recording, stimulus=stimulus, start=start, overlap=overlap, sr=sr,
         seen=dict(zip(names.tolist(), counts.tolist(), strict=True)),
-        ref_db=made_with if ref_db is None else ref_db, scale=scale, seed=seed,
+        level=level, how=how, seed=seed, held_out=held_out,
     )  # fmt: skip
+
+
+def worth(run: runs.Run, made: Reconstruction) -> str:
+    """What a reconstruction of a recording of the run's store shows about the EEG, in one sentence or two.
+
+    For test seconds it is the run's verdict; other seconds show nothing, and recordings with test seconds are named.
+    """
+    if set(made.seen) == {"test"}:
+        judged = (run.path / "metrics.json").exists()
+        return verdict.sentence(run.metrics) if judged else f"Not evaluated yet: eegviz evaluate {run.path}"
+    if "train" in made.seen:
+        which = "These seconds" if set(made.seen) == {"train"} else "Some of these seconds"
+        said = f"{which} were trained on: the sound shows nothing about the EEG."
+    else:
+        which = "Some of these" if "test" in made.seen else "These"
+        said = f"{which} are no test seconds: the run's verdict is not about them."
+    return f"{said} Recordings with test seconds: {_some(made.held_out)}."
 
 
 def reconstruct_file(
@@ -183,11 +214,16 @@ def reconstruct_file(
     ref_db=None,
     scale="power",
     seed=0,
-    windows=None,
+    unit="auto",
+    listener=None,
+    store=None,
 ):
-    """Reconstruct sound from any EEG file that MNE reads, by channel name, resampled to the run's rate.
+    """Reconstruct sound from an EEG file from elsewhere: anything that MNE reads, or NMED's ``.mat``.
 
-    Where the run's pictures are filtered, the whole file is, and then cut. Options as in `reconstruct`.
+    The file is read in a child process (`eegviz.eeg_files`) and brought into the form that the run was trained on
+    (`eegviz.matching`): channels by name, up to 10 % missing ones interpolated, the run's rate. Where the run's pictures are
+    filtered, the whole file is, and then cut. Options as in `reconstruct`; ``unit`` and ``listener`` as in
+    `eegviz.eeg_files.read`.
 
     Raises
     ------
@@ -197,24 +233,52 @@ def reconstruct_file(
         Seconds that the file does not have, or an overlap or rate that cannot be.
     """
     _check_request(run, overlap, sr)
-    settings = (run.windows() if windows is None else windows).settings
+    matched = matching.match(eeg_files.read(path, unit=unit, listener=listener), run, store=store)
+    return reconstruct_matched(
+        run, matched, start=start, duration=duration, overlap=overlap, sr=sr, ref_db=ref_db, scale=scale, seed=seed
+    )
+
+
+def reconstruct_matched(
+    run: runs.Run,
+    matched: matching.Matched,
+    *,
+    start=0,
+    duration=5.0,
+    overlap=0.0,
+    sr=None,
+    ref_db=None,
+    scale="power",
+    seed=0,
+):
+    """Reconstruct sound from EEG that `eegviz.matching.match` brought into the form of this run.
+
+    Options as in `reconstruct`; ``start`` counts from the beginning of the file, and the level is the mean of those of the
+    training pieces.
+
+    Raises
+    ------
+    ParameterError
+        Seconds that the file does not have, or an overlap or rate that cannot be.
+    """
+    _check_request(run, overlap, sr)
+    settings = matched.settings
     length = settings.get("duration", 1)
-    signal, sfreq = _file_signal(path, settings["ch_names"], settings["sfreq"])
     n, start = _whole(duration, "duration"), _whole(start, "start")
-    have = signal.shape[1] / sfreq
+    have = matched.seconds
     if start + -(-n // length) * length > have + 1e-6:
         whole = "" if length == 1 else f" in windows of {length} s"
         raise ParameterError(
-            f"{path} has {have:.1f} s; {n} s from second {start}{whole} are not all there. "
+            f"{matched.name} has {have:.1f} s; {n} s from second {start}{whole} are not all there. "
             "Choose another --start or --duration."
         )
     first, begins = _overlapping(settings, n, overlap) if overlap else (None, np.arange(0, n, length))
-    pictures = _pictures(run, windowing.recording_pictures(signal, {"start": 0.0}, start + begins, settings))
+    pictures = _pictures(run, windowing.recording_pictures(matched.eeg, {"start": 0.0}, start + begins, settings))
     pictures = joining.cross_fade(pictures, first) if overlap else _seconds(pictures, length)[:n]
-    default = float(np.mean(list(settings["ref_db"].values())))
+    level, how = _level_of_any(run, settings, ref_db=ref_db, scale=scale)
     return _reconstruction(
-        run, pictures, n, recording="", stimulus="", start=start, overlap=overlap, sr=sr, seen={"not used": len(begins)},
-        ref_db=default if ref_db is None else ref_db, scale=scale, seed=seed,
+        run, pictures, n, recording="", stimulus="", start=start, overlap=overlap, sr=sr, seen={},
+        level=level, how=how, seed=seed, notes=matched.notes,
     )  # fmt: skip
 
 
@@ -251,51 +315,65 @@ def _pictures(run, eeg):
     return np.concatenate(list(blocks))
 
 
-def _reconstruction(run, pictures, n, *, ref_db, scale, seed, sr, **facts):
-    settings = run.config["features"]
+def _level(run, settings, stimulus, *, ref_db, scale):
+    """The level of a song, and where it comes from: asked for, kept, or that of training."""
+    training = {"scale": scale, "max_db": settings["max_db"]}
+    if ref_db is not None:
+        return levels.Level(float(ref_db), **training), "as asked for"
+    found = levels.of(run, stimulus, scale=scale)
+    if found is not None:
+        return found, f"kept for this song: {found.chosen}"
+    return levels.Level(features.ref_db_of(settings["ref_db"], stimulus), **training), "that of training"
+
+
+def _level_of_any(run, settings, *, ref_db, scale):
+    """The level of a file, whose song nobody knows: asked for, or the mean of the songs' own."""
+    training = {"scale": scale, "max_db": settings["max_db"]}
+    if ref_db is not None:
+        return levels.Level(float(ref_db), **training), "as asked for"
+    found = {song: one.ref_db for song, one in levels.kept(run).items() if one.scale == scale}
+    found = {song: value for song, value in found.items() if song in settings["ref_db"]}
+    mean = float(np.mean(list((settings["ref_db"] | found).values())))
+    how = (
+        f"mean of {len(settings['ref_db'])} songs, {len(found)} of them with a kept level"
+        if found
+        else "that of training"
+    )
+    return levels.Level(mean, **training), how
+
+
+def _reconstruction(run, pictures, n, *, level, how, seed, sr, **facts):
     sound = inversion.reconstruct(
-        pictures, audio=settings["audio"], ref_db=ref_db, max_db=settings["max_db"], scale=scale, seed=seed,
-        n_samples=n * features.SR,
+        pictures, audio=run.config["features"]["audio"], ref_db=level.ref_db, max_db=level.max_db, scale=level.scale,
+        n_iter=level.n_iter, seed=seed, n_samples=n * features.SR,
     )  # fmt: skip
     sound = sound if sr is None else resample(sound, features.SR, to=sr)
-    return Reconstruction(sound, features.SR if sr is None else int(sr), pictures, ref_db=float(ref_db), **facts)
+    sr = features.SR if sr is None else int(sr)
+    return Reconstruction(sound, sr, pictures, ref_db=float(level.ref_db), level=how, **facts)
 
 
-def _file_signal(path, wanted, sfreq):
-    """Channels `wanted` of an EEG file in volts at `sfreq`, the run's rate."""
-    raw, names = own.open_raw(Path(path))
-    known = {name.lower(): name for name in names}
-    missing = [name for name in wanted if name.lower() not in known]
-    if missing:
-        raise DataError(
-            f"{path} lacks {len(missing)} of the {len(wanted)} channels that the run was trained on "
-            f"({', '.join(missing[:10])}{' …' if len(missing) > 10 else ''}); it has {', '.join(names[:10])}"
-            f"{' …' if len(names) > 10 else ''}. Rename or interpolate the channels in MNE and save the file again."
-        )
-    raw.pick([known[name.lower()] for name in wanted]).reorder_channels([known[name.lower()] for name in wanted])
-    if abs(raw.info["sfreq"] - sfreq) > 1e-6:
-        raw.load_data(verbose="error").resample(sfreq, verbose="error")
-    signal = own.read_eeg(raw, raw.ch_names, 0, raw.n_times, path)
-    broken = [name for name, row in zip(raw.ch_names, signal, strict=True) if not np.isfinite(row).all()]
-    if broken:
-        raise DataError(
-            f"{path}: expected finite numbers, found NaN or infinity in {', '.join(broken[:10])}. Repair or interpolate "
-            "these channels and save the file again."
-        )
-    return signal, sfreq
-
-
-def _first_test_stretch(recording, seconds, is_test, n):
+def _first_test_stretch(recording, seconds, is_test, n, inside):
     held_out, longest, run = set(seconds[is_test].tolist()), 0, 0
     for second in range(int(seconds.min()), int(seconds.max()) + 1):
         run = run + 1 if second in held_out else 0
         longest = max(longest, run)
         if run == n:
             return second - n + 1
+    found = f"recording {recording} has no {n} held-out seconds in a row (longest stretch: {longest})"
+    if longest:
+        raise ParameterError(
+            f"{found}. Ask for a shorter duration, or name a start; seconds that the run was trained on are then called so."
+        )
     raise ParameterError(
-        f"recording {recording} has no {n} held-out seconds in a row (longest stretch: {longest}). Ask for a shorter "
-        "duration, or name a start; seconds that the run was trained on are then called so."
+        f"{found}: it is not in the test side of this run. Choose one that is: {_some(inside)}; or name a start: seconds that "
+        "the run was trained on are then called so."
     )
+
+
+def _some(names):
+    """Up to `NAMED` of them."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def _whole(value, name):

@@ -171,7 +171,7 @@ def run_notebooks(
     Raises
     ------
     ParameterError
-        A notebook does not declare a parameter; nothing has run then.
+        A notebook does not declare a parameter, or is called index; nothing has run then.
     DataError
         A file is not a notebook.
     """
@@ -182,10 +182,14 @@ def run_notebooks(
     paths = [Path(notebook).resolve() for notebook in notebooks]
     each = _one_each(parameters, len(paths), name="parameters")
     each_facts = _one_each(facts, len(paths), name="facts")
+    if any(path.stem == "index" for path in paths):
+        raise ParameterError("a notebook called index.ipynb has no page: index.html is the report's own; rename it")
     links = []
     for path, values in zip(paths, each, strict=True):
         headless.check_parameters(path, values)
-        links.append((f"{path.stem}.html", notebook_page.title(headless.read_notebook(path), name=path.stem)))
+        links.append(
+            (page.address(f"{path.stem}.html"), notebook_page.title(headless.read_notebook(path), name=path.stem))
+        )
     out.mkdir(parents=True, exist_ok=True)
     stop = threading.Event()
 

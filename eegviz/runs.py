@@ -3,7 +3,8 @@
 ``config.json`` (what was asked; its hash is the folder's name), ``weights.safetensors``, ``song_classifier.safetensors``
 (grades predicted pictures), ``resume.pt`` (only while training is unfinished), ``history.csv``, ``predictions.npy`` (test
 windows), ``scores.csv`` (a row a test window), ``metrics.json`` (the verdict and all it rests on), ``provenance.json``
-(seed, versions, commit, data hashes, machine, time; written last, so a folder that has it is complete).
+(seed, versions, commit, data hashes, machine, time; written last, so a folder that has it is complete); and, where levels
+were chosen by ear or from training clips, ``ref_db.json`` (`eegviz.levels`).
 
 Functions: `open`, `listing`, `find`, `facts`, `compare`, `run_hash`, `file_hash`, `split`, `build`, `settings`, `save_weights`.
 """

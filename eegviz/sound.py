@@ -2,7 +2,7 @@
 
 Conventions: a sound is mono, ``(n_samples,)``, floating point with full scale ±1; `sr` is its rate in hertz.
 
-Functions: `check_sound_path`, `write_sound` (a file, whole or not at all), `encode_sound` (bytes in memory),
+Functions: `check_sound_path`, `check_folder`, `write_sound` (a file, whole or not at all), `encode_sound` (bytes in memory),
 `match_loudness`, `resample`, `check_rate`.
 """
 
@@ -63,6 +63,18 @@ def check_sound_path(path):
     return suffix
 
 
+def check_folder(path):
+    """Refuse a file to write whose folder is not there: a misspelt path should not become folders.
+
+    >>> check_folder("no/such/folder/page.html")
+    Traceback (most recent call last):
+    eegviz.errors.ParameterError: cannot write no/such/folder/page.html: the folder no/such/folder does not exist. Make it first.
+    """
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise ParameterError(f"cannot write {path}: the folder {folder} does not exist. Make it first.")
+
+
 def write_sound(path, y, sr):
     """Write a mono sound as WAV, FLAC (both 16 bit) or OGG Vorbis, by the suffix of `path`.
 
@@ -99,8 +111,7 @@ def write_sound(path, y, sr):
     """
     path = Path(path)
     suffix = check_sound_path(path)
-    if not path.parent.is_dir():
-        raise ParameterError(f"cannot write {path}: the folder {path.parent} does not exist. Make it first.")
+    check_folder(path)
     y, gain = _within_full_scale(_check_sound(y, sr))
     data = _encode(y, int(sr), suffix)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)

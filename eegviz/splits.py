@@ -41,7 +41,7 @@ Conventions
   ``song:A`` is ``song:A,B`` where B is the same piece. Where the column is missing, each stimulus is a piece of its own.
 * The result depends on what the rows hold and on the seed, never on the order of the rows.
 
-Functions: `split`, `folds`, `check`, `check_spec`.
+Functions: `split`, `folds`, `check`, `check_spec`, `untrained` (what is new to a model in its test seconds, in words).
 """
 
 from dataclasses import dataclass
@@ -72,6 +72,22 @@ NAMES = {
     "subject": "whole listeners",
     "song": "whole songs",
     "subject_song": "whole listeners and whole songs",
+}
+# what the model has not met of its test seconds, and what it has; a sentence that follows "All clips are of "
+_UNTRAINED = {
+    "random": "seconds that the model was not trained on; it knows their recordings from the seconds around them, and the "
+    "music of those seconds from other listeners or hearings.",
+    "interleaved": "seconds of music that the model was not trained on; it knows their recordings from the seconds around "
+    "them.",
+    "blocked": "seconds of music that the model was not trained on; it knows their recordings from earlier seconds.",
+    "repeat": "recordings that the model was not trained on; the music itself it knows from other hearings.",
+    "condition": "recordings of a condition that the model was not trained on; the music itself it knows from another "
+    "condition.",
+    "subject": "recordings, and of listeners, that the model was not trained on; the music itself it knows from other "
+    "listeners.",
+    "song": "songs that the model was not trained on, neither the recordings nor the music; the listeners it knows from "
+    "other songs.",
+    "subject_song": "songs and of listeners that the model was not trained on, neither the recordings nor the music.",
 }
 _OPTIONS = {
     "random": "80/10/10",
@@ -118,6 +134,15 @@ class Split:
     holds_out: str
     gap: float
     window: float
+
+
+def untrained(spec):
+    """What the model has not met of the test seconds of a split, and what it has, as a sentence for listeners.
+
+    >>> untrained("repeat")
+    'All clips are of recordings that the model was not trained on; the music itself it knows from other hearings.'
+    """
+    return f"All clips are of {_UNTRAINED[spec.partition(':')[0]]}"
 
 
 def split(table, spec, *, seed=0, gap=1.0, validation=0.1, window=1.0):

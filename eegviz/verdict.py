@@ -159,6 +159,8 @@ def sentence(result) -> str:
     if result["verdict"] == NO_EVIDENCE and row["low"] is not None and row["low"] > row["chance"]:
         failed = [reason["text"] for reason in result["reasons"] if not reason["holds"]]
         p += f"; what does not hold: {failed[0]}" if failed else ""
+    elif result["verdict"] == NO_EVIDENCE and None not in (row["low"], row["p"]) and row["p"] < ALPHA:
+        p += f" alone is not enough: the interval over {row['unit'].partition(':')[0]} must lie above chance too"
     return (
         f"{result['verdict']}: {row['metric']} {row['score']:.3f}, {interval}{p}; n = {row['n']} windows; split "
         f"{split['spec']} ({split['label']}){'; simulated data' if result['simulated'] else ''}."

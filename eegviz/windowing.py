@@ -8,8 +8,8 @@ stimulus second and looked up, however many listeners heard it. Files are cached
 Rows are sorted by subject, stimulus, hearing and recording, so that nothing depends on the order of files. Where the store
 says of which piece its stimuli are versions, the table has a column ``piece``, by which splits keep them together.
 
-Functions: `windows` (cut a store), `gap` (between the sides of a split), `signal` (a recording as it is used here),
-`recording_pictures` (any signal as the pictures of a recording), `sound_seconds`, `kept`.
+Functions: `windows` (cut a store), `settings` (what they would be made with), `gap` (between the sides of a split), `signal`
+(a recording as it is used here), `recording_pictures` (any signal as the pictures of a recording), `sound_seconds`, `kept`.
 """
 
 from __future__ import annotations
@@ -176,24 +176,29 @@ def windows(
     DataError
         Recordings that cannot stand in one table: different rates or channels.
     """
-    if eeg not in features.EEG_KINDS:
-        raise features.unknown("EEG features", eeg, features.EEG_KINDS)
-    features.check_kind(audio)
-    rows = recordings(store, condition)
-    sfreq, ch_names = _common_layout(store, rows)
-    extent = _extent(eeg, band, context, duration, sfreq)
-    table = _table(store, rows, tmin, tmax, extent.get("duration", 1))
-    # a number stays a number; a table is cut to the stimuli at hand
-    ref_db = features.default_ref_db(audio) if ref_db is None else ref_db
-    refs = {s: features.ref_db_of(ref_db, s) for s in sorted(table["stimulus"].unique())}
-    settings = {
-        "eeg": eeg, "audio": audio, "condition": condition, "tmin": tmin, "tmax": tmax,
-        "ref_db": refs, "max_db": float(max_db), "sfreq": sfreq, "ch_names": ch_names, **extent,
-    }  # fmt: skip
+    table, settings = _plan(store, eeg, audio, condition, tmin, tmax, ref_db, max_db, band, context, duration)
     folder = Path(cache or os.environ.get("EEGVIZ_CACHE") or store.path / CACHE)
     pictures = _cached_eeg(store, table, settings, folder)
-    sounds = {s: _cached_sound(store, s, audio, folder) for s in refs}
+    sounds = {s: _cached_sound(store, s, audio, folder) for s in settings["ref_db"]}
     return Windows(table, pictures, sounds, settings)
+
+
+def settings(
+    store: Store,
+    *,
+    eeg="periodogram",
+    audio="mel-db",
+    condition="listening",
+    tmin=0.0,
+    tmax=None,
+    ref_db=None,
+    max_db=features.MAX_DB,
+    band=None,
+    context=0.0,
+    duration=1,
+):
+    """What `windows` of the same options would be made with, without making them: ``Windows.settings``."""
+    return _plan(store, eeg, audio, condition, tmin, tmax, ref_db, max_db, band, context, duration)[1]
 
 
 def gap(settings):
@@ -313,6 +318,25 @@ def recordings(store: Store, condition):
             "reconstruct. Choose another with condition= or --condition."
         )
     return rows
+
+
+def _plan(store, eeg, audio, condition, tmin, tmax, ref_db, max_db, band, context, duration):
+    """The table of windows, and what they are made with."""
+    if eeg not in features.EEG_KINDS:
+        raise features.unknown("EEG features", eeg, features.EEG_KINDS)
+    features.check_kind(audio)
+    rows = recordings(store, condition)
+    sfreq, ch_names = _common_layout(store, rows)
+    extent = _extent(eeg, band, context, duration, sfreq)
+    table = _table(store, rows, tmin, tmax, extent.get("duration", 1))
+    # a number stays a number; a table is cut to the stimuli at hand
+    ref_db = features.default_ref_db(audio) if ref_db is None else ref_db
+    refs = {s: features.ref_db_of(ref_db, s) for s in sorted(table["stimulus"].unique())}
+    settings = {
+        "eeg": eeg, "audio": audio, "condition": condition, "tmin": tmin, "tmax": tmax,
+        "ref_db": refs, "max_db": float(max_db), "sfreq": sfreq, "ch_names": ch_names, **extent,
+    }  # fmt: skip
+    return table, settings
 
 
 def _common_layout(store, rows):

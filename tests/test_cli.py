@@ -47,6 +47,8 @@ def test_train_evaluate_reconstruct(trained, tmp_path):
     file = tmp_path / "x.flac"
     said = eegviz("reconstruct", trained, "--recording", "S01_song21_r2", "--duration", 3, "--out", file).stdout
     assert "3 test" in said
+    assert "SIMULATED EEG." in said
+    assert f"{result['verdict']}: retrieval" in said
     assert soundfile.info(file).frames == 3 * 22050
 
 
@@ -54,6 +56,14 @@ def test_info(tiny_store):
     printed = eegviz("info", tiny_store.path, "--verify").stdout
     assert "SIMULATED" in printed
     assert "verified" in printed
+
+
+def test_info_lists_the_runs_of_a_folder(trained):
+    folder = Path(trained)
+    for path in (folder, folder.parent):
+        lines = eegviz("info", path).stdout.splitlines()
+        assert any(line.split()[:5] == [folder.name, "tiny", "cnn", "periodogram", "repeat"] for line in lines)
+    assert "--verify checks a store" in eegviz("info", folder.parent, "--verify", ok=False).stderr
 
 
 @pytest.mark.parametrize(
@@ -73,6 +83,11 @@ def test_info(tiny_store):
         (("evaluate", "{run}", "--store", "{tmp}"), "is not a store"),
         (("reconstruct", "{run}", "--out", "{tmp}/x.mp4", "--recording", "S01_song21_r2"), ".wav, .flac, .ogg"),
         (("reconstruct", "{run}", "--out", "{tmp}/x.wav"), "either --recording"),
+        (("reconstruct", "{run}", "--out", "{tmp}/no/x.wav", "--recording", "S01_song21_r2"), "Make it first"),
+        (
+            ("reconstruct", "{run}", "--out", "{tmp}/x.wav", "--recording", "S01_song21_r2", "--listener", "S09"),
+            "--listener and --unit are of --eeg",
+        ),
         (
             ("reconstruct", "{run}", "--out", "{tmp}/x.wav", "--recording", "S01_song21_r2", "--overlap", "0.95"),
             "from 0.1 to 0.9 of a window; found 0.95",

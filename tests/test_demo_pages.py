@@ -12,6 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from eegviz import demonstration, recipes, report, store
+
+from . import page_content
 from .browser import browser, offline_page, serious_findings, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -19,7 +22,7 @@ SECONDS, BYTES = 300, 2e9
 PAGES = (
     "01_data_tour", "02_psd_vs_raw", "03_training", "04_mel_bin_scores", "05_ref_db_tuning", "06_playback_grids",
     "07_architectures", "08_imagined_music", "09_latent_diffusion", "10_emotion_tokens",
-    "11_is_it_the_brain",
+    "11_is_it_the_brain", "12_listening_test",
 )  # fmt: skip
 BLANK_IMAGES = """async () => {
   const blank = [];
@@ -102,14 +105,17 @@ def test_it_ends_in_time_and_memory_and_says_where(demo):
     assert demo["bytes"] < BYTES
 
 
-def test_again_it_reuses_what_is_there(demo):
+def test_again_it_reuses_what_is_there(demo, monkeypatch):
+    """Stores and runs stay as they are; the notebooks are left out, they ran above."""
     runs = {p: p.stat().st_mtime_ns for p in (demo["out"] / "runs").glob("*/weights.safetensors")}
     assert (
         len(runs) == 30 + 4 + 24 + 18
     )  # networks of songs, melodies, rated pieces; linear decoders of splits, conditions …
     began = time.monotonic()
-    subprocess.run([sys.executable, "-m", "eegviz.cli", "demo", "--out", demo["out"]], check=True, capture_output=True)
-    assert {p: p.stat().st_mtime_ns for p in runs} == runs
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")  # so that it is taken back
+    monkeypatch.setattr(report, "report", lambda *_, out, **__: out / "index.html")
+    assert demonstration.run(demo["out"]) == demo["out"] / "index.html"
+    assert {p: p.stat().st_mtime_ns for p in (demo["out"] / "runs").glob("*/weights.safetensors")} == runs
     print(f"\nagain: {time.monotonic() - began:.0f} s")
 
 
@@ -123,7 +129,7 @@ def test_every_figure_shows_and_every_sound_plays(demo, chromium, name):
         assert images >= 2
         assert blank == []
         assert silent == []
-        if name[:2] in ("01", "05", "06"):
+        if name[:2] in ("01", "05", "06", "12"):
             assert players >= 1
         assert [r[:100] for r in requests if not r.startswith(("file:", "data:", "blob:"))] == []
         assert problems == []
@@ -132,10 +138,58 @@ def test_every_figure_shows_and_every_sound_plays(demo, chromium, name):
 
 
 @pytest.mark.parametrize("name", [*PAGES, "index"])
+def test_no_link_is_dead_and_everything_embedded_is_what_it_says(demo, name):
+    path = demo["out"] / f"{name}.html"
+    assert page_content.dead_links(path) == []
+    held = list(page_content.media(path))
+    assert [(stated, found) for stated, found, _ in held if stated != found] == []
+    assert {stated for stated, _, _ in held} <= {"image/png", "audio/ogg"}
+    assert all(rate in (16_000, 22_050) and n >= rate for _, rate, n in page_content.sounds(path))
+
+
+@pytest.mark.parametrize("name", [*PAGES, "index"])
 def test_it_reads_on_a_phone(demo, chromium, name):
     with offline_page(chromium, demo["out"] / f"{name}.html", width=375, height=800, dark=True) as (page, _, problems):
         assert page.evaluate("document.documentElement.scrollWidth") <= 375
         assert problems == []
+
+
+GRIDS = {
+    "music": ("store", ("main", "unseen-song")),
+    "imagined": ("melodies", ("heard-gan", "imagined-gan")),
+    "segments": ("store", ("independent-diffusion", "dependent-diffusion")),
+}
+
+
+@pytest.mark.parametrize("kind", GRIDS)
+def test_a_demo_page_comes_from_its_runs(demo, chromium, tmp_path, kind):
+    where, names = GRIDS[kind]
+    opened, out = store.open(demo["out"] / where), tmp_path / f"{kind}.html"
+    folders = [recipes.run(opened, name, out=demo["out"] / "runs").path for name in names]
+    subprocess.run(
+        [sys.executable, "-m", "eegviz.cli", "page", kind, *folders, "--store", opened.path, "--out", out], check=True
+    )
+    assert out.stat().st_size < 10e6
+    assert page_content.dead_links(out) == []
+    assert {(stated, found) for stated, found, _ in page_content.media(out)} == {("audio/ogg",) * 2, ("image/png",) * 2}
+    assert len(set(page_content.sounds(out))) == 1  # one format, one rate, one length
+    with offline_page(chromium, out) as (page, requests, problems):
+        images, blank = page.evaluate(BLANK_IMAGES)
+        players, silent = page.evaluate(SILENT_PLAYERS)
+        assert images == players >= 12
+        assert (blank, silent) == ([], [])
+        assert len(page.evaluate("[...new Set([...document.querySelectorAll('audio')].map(a => a.duration))]")) == 1
+        downloads = "document.querySelectorAll('a[download]')"
+        assert page.evaluate(f"{downloads}.length") == players
+        assert page.evaluate(
+            f"[...{downloads}].every(a => a.href.startsWith('data:audio/ogg') && /\\.ogg$/.test(a.download))"
+        )
+        assert [r[:100] for r in requests if not r.startswith(("file:", "data:", "blob:"))] == []
+        assert problems == []
+        assert serious_findings(page) == []
+    with offline_page(chromium, out, width=375, height=800, dark=True) as (page, _, _):
+        assert page.evaluate("document.documentElement.scrollWidth") <= 375
+        assert serious_findings(page) == []
 
 
 def test_the_offline_slider_changes_the_level(demo, chromium):

@@ -21,7 +21,9 @@ HEAVY = (
     "sklearn",
     "IPython",
 )
-COMMANDS = ("demo", "ingest", "info", "train", "sweep", "evaluate", "reconstruct", "report")
+COMMANDS = (
+    "demo", "ingest", "info", "train", "sweep", "evaluate", "reconstruct", "report", "page", "listening-test", "app",
+)  # fmt: skip
 
 # Modules that never need torch, in the order of the layers.
 WITHOUT_TORCH = (

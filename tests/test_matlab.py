@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from eegviz.datasets import _matlab
+from eegviz.datasets import _child, _matlab
 from eegviz.errors import DataError, ParameterError
 
 HEADER = b"MATLAB 7.3 MAT-file, Platform: GLNXA64, Created on: Mon Jan  1 00:00:00 2024 HDF5 schema 1.00 ."
@@ -245,7 +245,7 @@ def dying(monkeypatch, code):
     def start(command, **more):
         return real([sys.executable, "-c", textwrap.dedent(code)], **more)
 
-    monkeypatch.setattr(_matlab.subprocess, "Popen", start)
+    monkeypatch.setattr(_child.subprocess, "Popen", start)
 
 
 @pytest.mark.parametrize(

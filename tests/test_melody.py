@@ -263,7 +263,7 @@ def test_true_pictures_score_as_the_ceiling(run, monkeypatch):
     windows, made = run.windows(), reconstruction.reconstruct
     kind = windows.settings["audio"]
 
-    def perfect(run, recording, *, start, duration, seed, windows, split, overlap, store):
+    def perfect(run, recording, *, start, duration, seed, windows, split, overlap, store, ref_db):
         found = made(run, recording, start=start, duration=duration, windows=windows, split=split)
         frames = joining.first_frames(duration * features.SR, overlap=overlap, kind=kind)
         sound, _ = reconstruction.original(run, found.stimulus, start=start, duration=duration)

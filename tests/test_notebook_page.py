@@ -1,10 +1,13 @@
 """A notebook as a page: what is shown, what is folded or left out, and that nothing is fetched."""
 
 import base64
+import hashlib
 import re
 from pathlib import Path
 
-from eegviz import notebook_page, page
+import pytest
+
+from eegviz import markup, notebook_page, page, scripts
 
 from .cells import code, notebook, png, shown, v4
 
@@ -137,9 +140,49 @@ def test_audio_has_a_name():
     assert 'aria-label="Sound 1, Ear"' in html
 
 
-def test_own_scripts_keep_their_text():
-    script = "<script>if (1 < 2 && '<p>') { run(); }</script>"
-    assert script in rendered(code("g", outputs=[shown({"text/html": f"<div>grid</div>{script}"})]))
+def test_our_scripts_keep_their_text_and_others_are_dropped():
+    ours = scripts.element("listening")
+    theirs = "<script>if (1 < 2 && '<p>') { run(); }</script>"
+    data = '<script class="d" type="application/json">{"a": "\\u003c"}</script>'
+    html = rendered(code("g", outputs=[shown({"text/html": f"<div>grid</div>{ours}{theirs}{data}"})]))
+    assert ours in html
+    assert data in html
+    assert "run()" not in html
+
+
+def test_the_policy_of_a_page_allows_its_scripts_only():
+    html = rendered(code("g", outputs=[shown({"text/html": scripts.element("tuner")})]))
+    allowed = re.search(r"script-src ([^;]*);", html)[1]
+    assert "unsafe" not in allowed
+    for text in re.findall(r"<script[^>]*>(.*?)</script>", html, re.DOTALL):
+        assert base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() in allowed
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "<img src=x onerror=alert(1)>", "<svg ONLOAD=alert(1)></svg>", "<a href='java\nscript:alert(1)'>x</a>",
+        "<a href=' JavaScript:alert(1)'>x</a>", "<iframe srcdoc='<script>alert(1)</script>'></iframe>",
+        "<form action='javascript:alert(1)'><button formaction=javascript:alert(1)>b</button></form>",
+        "<a href='data:text/html,<script>alert(1)</script>'>x</a>", "<script>alert(1)</script>",
+        "<object data='javascript:alert(1)'></object>", "[x](javascript:alert(1))",
+    ],
+)  # fmt: skip
+def test_nothing_of_an_output_or_of_prose_can_run(bad):
+    html = rendered(v4.new_markdown_cell(f"# T\n\n{bad}"), code("g", outputs=[shown({"text/html": bad})]))
+    body = html[html.index("<main") :]
+    for tag in markup.parse(body).find_all(True):
+        assert tag.name not in ("iframe", "object")
+        assert not [name for name in tag.attrs if name.startswith("on")]
+        assert not [v for n, v in tag.attrs.items() if n in ("href", "action", "formaction") and "script" in v]
+        assert tag.name != "script" or "alert" not in tag.get_text()
+
+
+def test_a_text_that_looks_like_an_address_stays():
+    said = '<p title="javascript: a song">x</p><img alt="javascript:x" src="data:image/png;base64,AA==">'
+    html = rendered(code("g", outputs=[shown({"text/html": said})]))
+    assert 'title="javascript: a song"' in html
+    assert 'alt="javascript:x"' in html
 
 
 def test_every_text_colour_meets_wcag_aa_in_light_and_dark():

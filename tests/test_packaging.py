@@ -99,7 +99,7 @@ def imported(folder):
     ("folder", "extras"),
     [
         ("eegviz", ("train", "notebooks", "app", "cluster", "encoders")), ("notebooks", ("train", "notebooks")),
-        ("tests", ("train", "notebooks", "cluster", "encoders", "test")),
+        ("tests", ("train", "notebooks", "app", "cluster", "encoders", "test")),
     ],
 )  # fmt: skip
 def test_every_import_is_a_declared_dependency(folder, extras):

@@ -44,6 +44,37 @@ def test_every_element_is_drawn_by_both_backends(name):
     assert figure.title.text == "a title"
 
 
+@pytest.mark.parametrize(
+    "word", ["$\\foo$", "$$\\href{javascript:x}{y}$$", "5 $ to 6 $", "{x}", "{0}", "<b>&", "a_b^2", "%s"]
+)
+def test_words_are_drawn_as_they_are(word):
+    sides = SIDES.assign(recording=[f"{word}a"] * 3 + [f"{word}b"] * 3)
+    figure = Figure()
+    figure.subplots().set_title(word)
+    for one in (
+        [plots.spectrogram(RNG.random((2, 44, 128)), title=word), plots.traces(RNG.random((2, 99)), 99, [word, "b"], title=word)],
+        plots.intervals([(word, 0.6, 0.5, 0.7)], title=word, xlabel=word), plots.timeline(sides, title=word),
+        plots.histogram({word: RNG.random(9)}), plots.curves(TABLE, "epoch", ["train_loss"], labels=[word], title=word),
+        plots.spectrum(np.arange(1, 9), RNG.random(8), marks=[(3, word)], title=word), figure,
+    ):  # fmt: skip
+        assert plots.picture(one, alt="x").png
+    import holoviews as hv
+
+    assert hv.render(plots.waveform(RNG.random(99), 99, title=word), backend="bokeh").title.text == word
+    assert figure.axes[0].title.get_text() == word
+    assert not figure.axes[0].title.get_parse_math()
+
+
+def test_powers_of_ten_of_a_logarithmic_axis_stay_formulas():
+    figure = Figure()
+    axis = figure.subplots()
+    axis.loglog([1, 1000], [1, 1000])
+    plots.picture(figure, alt="x")
+    labels = [tick.label1 for tick in axis.yaxis.get_major_ticks()]
+    assert labels
+    assert all(label.get_parse_math() for label in labels)
+
+
 def test_a_picture_needs_alt_text():
     with pytest.raises(ParameterError, match="alt text"):
         plots.picture(ELEMENTS["waveform"](), alt=" ")

@@ -1,8 +1,11 @@
+import shutil
+
 import numpy as np
 import pytest
 
-from eegviz import listening, reconstruction, training, tuning
+from eegviz import listening, reconstruction, runs, training, verdict
 from eegviz.errors import DataError, ParameterError
+from tests import eeg_files
 from tests.test_evaluation import trained
 
 
@@ -62,6 +65,69 @@ def test_any_file_gives_what_the_store_gives(run, tiny_store, tmp_path):
         reconstruction.reconstruct_file(run, path)
 
 
+def test_the_command_line_says_how_a_file_was_matched(run, tiny_store, tmp_path, capsys):
+    from eegviz import cli
+
+    path = tmp_path / "P01.edf"
+    path.write_bytes(eeg_files.export(tiny_store, "S01_song21_r2", "edf"))
+    cli.app(["reconstruct", str(run.path), "--eeg", str(path), "--out", str(tmp_path / "x.wav")], standalone_mode=False)
+    printed = capsys.readouterr().out
+    assert "8 of the model's 8 channels found by name among the file's 8 (E1 is its EEG E1" in printed
+    assert "whether the run was trained on this recording cannot be told from the file" in printed
+    assert "not used" not in printed
+    assert "The run was trained on SIMULATED EEG." in printed
+    assert "its scores say nothing about an unknown listener" in printed
+    assert "x.wav (5.000 s" in printed
+
+
+def test_test_seconds_come_with_the_verdict_and_others_with_a_warning(run, tmp_path):
+    def worth(of, recording, **options):
+        return reconstruction.worth(of, reconstruction.reconstruct(run, recording, duration=2, **options))
+
+    assert worth(run, "S01_song21_r2") == verdict.sentence(run.metrics)
+    said = worth(run, "S01_song21_r1", start=3)
+    assert said.startswith(
+        "These seconds were trained on: the sound shows nothing about the EEG. Recordings with test seconds: S"
+    )
+    assert said.count("_r2") == min(5, len(run.scores["recording"].unique()))
+    shutil.copytree(run.path, tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").unlink()
+    assert (
+        worth(runs.open(tmp_path / "run"), "S01_song21_r2") == f"Not evaluated yet: eegviz evaluate {tmp_path / 'run'}"
+    )
+
+
+def test_a_recording_outside_the_test_side_brings_the_names_of_some_inside(run):
+    with pytest.raises(
+        ParameterError, match=r"not in the test side of this run. Choose one that is: S01_song21_r2, S01_song22_r2"
+    ):
+        reconstruction.reconstruct(run, "S01_song21_r1")
+
+
+def test_nobody_can_be_chosen_in_a_file_of_one_recording(run, tiny_store, tmp_path):
+    path = tmp_path / "P01.edf"
+    path.write_bytes(eeg_files.export(tiny_store, "S01_song21_r2", "edf"))
+    with pytest.raises(DataError, match="P01.edf: no listener 'S09' can be chosen: it holds one recording"):
+        reconstruction.reconstruct_file(run, path, listener="S09")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("x.csv", r"\.csv files are not an EEG format that is read; these are: FIF .* NMED's \.mat"),
+        ("x.txt", r"\.txt files are not an EEG format"),
+        ("x", "a file without an ending in its name is not an EEG format"),
+        ("b.vmrk", "one of the three files of a BrainVision recording: name b.vhdr"),
+    ],
+)
+def test_a_file_of_another_format_is_not_called_damaged(run, tmp_path, name, message):
+    for one in (name, "b.vhdr"):
+        (tmp_path / one).write_text("time,Cz\n0,1\n")
+    with pytest.raises(DataError, match=message) as found:
+        reconstruction.reconstruct_file(run, tmp_path / name)
+    assert "damaged" not in str(found.value)
+
+
 def test_the_linear_decoder_filters_a_file_and_then_cuts_it(tiny_store, tmp_path):
     config = training.configure(tiny_store, model="ridge", preset="fast", split="repeat", precision="float32")
     linear = training.train(tiny_store, config, out=tmp_path / "runs", progress=False)
@@ -95,26 +161,6 @@ def test_a_classifier_cannot_reconstruct(tiny_store, tmp_path):
     made = trained(tiny_store, tmp_path, model="classifier")
     with pytest.raises(ParameterError, match="names songs"):
         reconstruction.reconstruct(made, "S01_song21_r1")
-
-
-def test_levels_match_training_clips(run, tiny_store):
-    table = tuning.match_level(run, tiny_store, n_clips=2)
-    assert table["stimulus"].tolist() == ["song21", "song22"]
-    assert table["ref_db"].between(40, 60).all()
-    row = table.iloc[0]
-    made = reconstruction.reconstruct(run, "S01_song21_r1", start=0, ref_db=row["unlimited_ref_db"])
-    true, _ = reconstruction.original(run, "song21", start=0)
-    assert abs(20 * np.log10(np.std(made.sound) / np.std(true))) < 12
-
-
-def test_correct_scale_beats_the_published_one(tiny_store):
-    from eegviz import windowing
-
-    pictures = windowing.windows(tiny_store).picture("song21", np.arange(5))
-    table, sounds = tuning.compare_scales(pictures)
-    table = table.set_index("scale")
-    assert table.loc["power", "correlation"] > table.loc["published", "correlation"]
-    assert set(sounds) == {"power", "published"}
 
 
 def test_grid_shows_originals_and_listeners(run, tiny_store):
@@ -166,28 +212,7 @@ def test_grid_escapes_hostile_text(run):
     sound = np.sin(np.arange(22050) * 0.1).astype(np.float32) * 0.5
     evil = '<script>alert("x")</script>'
     clip = listening.clip(evil, sound, 22050, np.random.default_rng(0).random((44, 128)), note=evil)
-    page = listening.Grid((evil,), ((evil, (clip,)),), evil)._repr_html_()
+    page = listening.Grid((evil,), ((evil, (clip,)),), evil).html(assets=False)
     assert "<script" not in page
     with pytest.raises(ParameterError, match="2 clips for 1 columns"):
         listening.Grid(("a",), (("row", (clip, clip)),), "caption")
-
-
-def test_offline_tuner_never_clips(run):
-    from eegviz import inversion
-
-    inverted = inversion.invert(reconstruction.reconstruct(run, "S01_song21_r2").pictures)
-    page = listening.offline_tuner(inverted, np.zeros((5, 44, 128)), title='a"><b')._repr_html_()
-    assert 'type="range"' in page
-    assert "<b" not in page.replace("<box", "")
-    assert "http" not in page
-
-
-def test_live_tuner_follows_the_slider(run):
-    from eegviz import inversion, widgets
-
-    inverted = inversion.invert(reconstruction.reconstruct(run, "S01_song21_r2").pictures)
-    box = widgets.ref_db_tuner(inverted, title="x")
-    slider, output = box.children
-    slider.value = 50
-    assert "ref dB 50" in output.outputs[0]["data"]["text/plain"] or "50" in str(output.outputs[0])
-    assert len(output.outputs) == 2

@@ -248,6 +248,14 @@ def test_the_sentence_says_verdict_score_and_chance():
     assert "is not defined on split repeat: one second only" in verdict.sentence(undefined)
 
 
+def test_a_small_p_alone_is_explained():
+    found = result(
+        metrics=[ROW | {"score": 0.515, "low": 0.482, "high": 0.551, "p": 0.036}], verdict=verdict.NO_EVIDENCE
+    )
+    said = verdict.sentence(found)
+    assert "p = .036 alone is not enough: the interval over 6 listeners must lie above chance too; n = 1200" in said
+
+
 def test_what_a_picture_without_eeg_scores_is_said():
     said = verdict.beside_baselines(result())
     better, worse = said.split("not better")

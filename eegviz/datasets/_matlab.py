@@ -1,4 +1,4 @@
-"""MATLAB files, and pickles of arrays, read in a child process.
+"""MATLAB files, pickles of arrays and EEG files, read in a child process (:mod:`._child`).
 
 SciPy and HDF5 can die on a damaged file (SIGSEGV), which must not take a notebook with it; a MATLAB v5 array can only be
 read whole, which must not stay in memory; and a pickle may hold anything (:mod:`._unpickle`). So a child process opens
@@ -13,34 +13,19 @@ files too).
 Functions: :func:`variables`, :func:`read`, :class:`Slices`, :class:`Tree`. The child's program is ``_matlab_child``.
 """
 
-import contextlib
-import json
-import os
-import subprocess
 import sys
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from eegviz.datasets._matlab_child import LENGTH
+from eegviz.datasets._child import TIMEOUT, Child
 from eegviz.errors import DataError, ParameterError
-
-TIMEOUT = 600.0  # seconds without any answer from the child; a 700 MB file on a slow disk takes about 60
-KINDS = {  # of file: what is expected
-    "matlab": "a readable MATLAB file",
-    "hdf5": "an HDF5 file",
-    "pickle": "a pickle of a dict of numeric arrays and nothing else",
-}
-
-_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-
 
 # ---------------------------------------------------------------- public
 
 
-def variables(path, *, timeout=TIMEOUT):
+def variables(path, *, timeout=TIMEOUT, bounds=None):
     """List the variables of a MATLAB file.
 
     Parameters
@@ -48,6 +33,8 @@ def variables(path, *, timeout=TIMEOUT):
     path : str or Path
     timeout : float
         Seconds without an answer after which the file counts as damaged.
+    bounds : Bounds, optional
+        What the child may use; see :mod:`._child`.
 
     Returns
     -------
@@ -59,11 +46,11 @@ def variables(path, *, timeout=TIMEOUT):
     DataError
         When it is no MATLAB file or is damaged.
     """
-    with _Child(path, {"task": "variables"}, timeout) as child:
+    with Child(path, {"task": "variables"}, timeout, bounds=bounds) as child:
         return {name: tuple(shape) for name, shape in child.message()["variables"].items()}
 
 
-def read(path, names, *, timeout=TIMEOUT):
+def read(path, names, *, timeout=TIMEOUT, bounds=None):
     """Read small variables.
 
     Parameters
@@ -71,6 +58,7 @@ def read(path, names, *, timeout=TIMEOUT):
     path : str or Path
     names : sequence of str
     timeout : float
+    bounds : Bounds, optional
 
     Returns
     -------
@@ -84,7 +72,7 @@ def read(path, names, *, timeout=TIMEOUT):
         When a name is missing, or a variable has more than 64 MB.
     """
     names = list(names)
-    with _Child(path, {"task": "read", "names": names}, timeout) as child:
+    with Child(path, {"task": "read", "names": names}, timeout, bounds=bounds) as child:
         present = child.message()["variables"]
         _require(path, names, present)
         return {name: _decode(child.message()["value"]) for name in names}
@@ -104,9 +92,10 @@ class Slices:
         Further variables to read by the same child, as :func:`read` does.
     first : bool
         Slice the first axis instead of the last.
-    kind : {"matlab", "pickle"}
+    kind : {"matlab", "pickle", "eeg"}
         Of the file.
     timeout : float
+    bounds : Bounds, optional
 
     Attributes
     ----------
@@ -132,10 +121,10 @@ class Slices:
     >>> folder.cleanup()
     """
 
-    def __init__(self, path, name, *, ndim, small=(), first=False, kind="matlab", timeout=TIMEOUT):
+    def __init__(self, path, name, *, ndim, small=(), first=False, kind="matlab", timeout=TIMEOUT, bounds=None):
         self.path, self.name, self.ndim, self._small, self._first = Path(path), name, ndim, list(small), first
         request = {"task": "slices", "name": name, "ndim": ndim, "names": self._small, "first": first}
-        self._child = _Child(path, request, timeout, kind=kind)
+        self._child = Child(path, request, timeout, kind=kind, bounds=bounds)
 
     def __enter__(self):
         self._child.__enter__()
@@ -240,7 +229,7 @@ class Tree:
     def __init__(self, path, name, *, small=(), hdf5=False, timeout=TIMEOUT):
         self.path, self.name, self._small = Path(path), name, list(small)
         request = {"task": "tree", "name": name, "names": self._small}
-        self._child = _Child(path, request, timeout, kind="hdf5" if hdf5 else "matlab")
+        self._child = Child(path, request, timeout, kind="hdf5" if hdf5 else "matlab")
 
     def __enter__(self):
         self._child.__enter__()
@@ -272,146 +261,7 @@ class Tree:
             yield tuple(head["path"]), out
 
 
-# ---------------------------------------------------------------- parent's side
-
-
-class _Child:
-    """The reading process: requests go to its stdin, messages come from its stdout, its death is a DataError."""
-
-    def __init__(self, path, request, timeout, *, kind="matlab"):
-        self.path, self.request, self.timeout = Path(path), request, timeout
-        self.kind, self.expected = kind, KINDS[kind]
-        self.expired = False
-
-    def __enter__(self):
-        version = {"matlab": _matlab_version, "hdf5": _require_hdf5, "pickle": _require_content}[self.kind](self.path)
-        root = str(Path(__file__).resolve().parents[2])
-        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "eegviz.datasets._matlab_child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": "ignore"},
-        )
-        self.last_words = b""
-        self._drain = threading.Thread(target=self._keep_stderr, daemon=True)
-        self._drain.start()
-        self.send({**self.request, "path": str(self.path.resolve()), "version": version})
-        return self
-
-    def __exit__(self, *error):
-        self.process.kill()
-        for pipe in (self.process.stdin, self.process.stdout):
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()
-        self.process.wait()
-        self._drain.join()
-        self.process.stderr.close()
-
-    def send(self, message):
-        try:
-            self.process.stdin.write(json.dumps(message).encode() + b"\n")
-            self.process.stdin.flush()
-        except (BrokenPipeError, OSError):
-            self._fail()
-
-    def message(self):
-        head = bytearray(LENGTH.size)
-        self.read_into(memoryview(head))
-        (length,) = LENGTH.unpack(head)
-        body = bytearray(length)
-        self.read_into(memoryview(body))
-        message = json.loads(bytes(body))
-        if message.get("refused"):
-            raise DataError(
-                f"{self.path}: expected {self.expected}, found: {message['error']}; nothing in it was run: use the "
-                "original file, and do not open this one by other means unless you know where it comes from"
-            )
-        if "error" in message:
-            raise DataError(
-                f"{self.path} is damaged or incomplete: expected {self.expected}, found: {message['error']}; "
-                "download or copy it again and compare its size and checksum with the original's"
-            )
-        return message
-
-    def read_into(self, view):
-        timer = threading.Timer(self.timeout, self._expire)
-        timer.daemon = True
-        timer.start()
-        try:
-            done = 0
-            while done < len(view):
-                count = self.process.stdout.readinto(view[done:])
-                if not count:
-                    self._fail()
-                done += count
-        finally:
-            timer.cancel()
-
-    def _expire(self):
-        self.expired = True
-        self.process.kill()
-
-    def _keep_stderr(self):
-        for line in self.process.stderr:
-            self.last_words = line.strip() or self.last_words
-
-    def _fail(self):
-        code = self.process.wait()
-        self._drain.join()
-        if self.expired:
-            found = f"no answer of the reading process within {self.timeout:g} s"
-        elif code < 0:
-            found = f"the reading process died of signal {-code}"
-        else:
-            found = f"the reading process ended with code {code} {self.last_words.decode(errors='replace')}".strip()
-        raise DataError(
-            f"{self.path} is damaged or incomplete: expected {self.expected}, found: {found}; "
-            "download or copy it again and compare its size and checksum with the original's"
-        )
-
-
-def _matlab_version(path):
-    """Return "5" or "7.3", told from the first bytes; anything else is a DataError."""
-    advice = "download or copy it again"
-    try:
-        with path.open("rb") as handle:
-            head = handle.read(8 * 1024 + 8)
-            size = os.fstat(handle.fileno()).st_size
-    except OSError as error:
-        raise DataError(f"{path}: expected a MATLAB file, found none that can be opened ({error.strerror})") from error
-    if not size:
-        raise DataError(f"{path}: expected a MATLAB file (v5 or v7.3), found an empty file; {advice}")
-    if any(head[at : at + 8] == _HDF5_SIGNATURE for at in (0, 512, 1024, 2048, 4096, 8192)):
-        return "7.3"
-    if head[:6] == b"MATLAB" and head[124:128] in (b"\x00\x01IM", b"\x01\x00MI"):
-        return "5"
-    shown = head[:24].decode("ascii", errors="replace").strip()
-    raise DataError(f"{path}: expected a MATLAB file (v5 or v7.3), found {size} bytes that begin {shown!r}; {advice}")
-
-
-def _require_hdf5(path):
-    head = _head(path, "hdf5")
-    if head != _HDF5_SIGNATURE:
-        raise DataError(
-            f"{path}: expected an HDF5 file, found {path.stat().st_size} other bytes; download or copy it again"
-        )
-    return "hdf5"
-
-
-def _require_content(path):
-    if not _head(path, "pickle"):
-        raise DataError(f"{path}: expected {KINDS['pickle']}, found an empty file; download or copy it again")
-    return "pickle"
-
-
-def _head(path, kind):
-    try:
-        with path.open("rb") as handle:
-            return handle.read(8)
-    except OSError as error:
-        raise DataError(f"{path}: expected {KINDS[kind]}, found none that can be opened ({error.strerror})") from error
+# ---------------------------------------------------------------- what the messages hold
 
 
 def _require(path, names, present):

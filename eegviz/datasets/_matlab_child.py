@@ -1,4 +1,4 @@
-"""The child process of ``_matlab``: opens one file (MATLAB, HDF5, pickle) and sends what it is asked for over a pipe.
+"""The child process of ``_matlab``: opens one file (MATLAB, HDF5, pickle, EEG) and sends what it is asked for over a pipe.
 
 Messages are JSON behind their length (:data:`LENGTH`); slices are raw float32 behind one such message. Whatever goes
 wrong with a file happens here, where nothing else is lost.
@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 
-from eegviz.datasets import _mat5_stream
+from eegviz.datasets import _limits, _mat5_stream
 
 MAX_SMALL_BYTES = 2**26  # what read() accepts; longer arrays go through Slices
 PIECE_BYTES = 2**25  # largest message of the child, so that neither side holds much twice
@@ -28,7 +28,11 @@ def _main():
     os.dup2(2, 1)  # whatever a library prints goes to stderr
     request = json.loads(sys.stdin.buffer.readline())
     try:
+        if request["bounds"]:
+            _limits.limit(request["bounds"]["memory"], request["bounds"]["cpu_s"])
         reader = _READERS[request["version"]](request["path"])
+        if request["bounds"] and hasattr(reader, "refuse_other_files"):
+            reader.refuse_other_files()
         present = reader.variables()
         _send(pipe, {"variables": present})
         small = request.get("names", [])
@@ -42,10 +46,14 @@ def _main():
             _send_tree(pipe, reader, request["name"])
     except BrokenPipeError:
         return
+    except MemoryError:
+        _send(pipe, {"memory": True})
     except Exception as error:  # whatever it is, the parent raises it as a DataError
         text = " ".join(str(error).split()) or "no details"
         if getattr(error, "refused", False):
             _send(pipe, {"error": text[:300], "refused": True})
+        elif getattr(error, "plain", False):
+            _send(pipe, {"error": text[:300], "plain": True})
         else:
             _send(pipe, {"error": f"{type(error).__name__}: {text[:300]}"})
 
@@ -192,11 +200,30 @@ class _V73:
 
     whole = False
 
+    class Elsewhere(Exception):
+        """Part of the file would come from another file."""
+
+        refused = True
+
     def __init__(self, path):
         import h5py
 
         self.h5py, self.file = h5py, h5py.File(path, "r")
         self.longest = None  # values of an array that is sent whole; a longer one is only outlined
+
+    def refuse_other_files(self):
+        """HDF5 may take an array from any other file of this machine: refuse that in a file from elsewhere."""
+
+        def check(name, link):  # what it returns ends the walk; an error must not pass through HDF5
+            if isinstance(link, self.h5py.ExternalLink):
+                return f"{name} is a link to another file"
+            item = self.file.get(name) if isinstance(link, self.h5py.HardLink) else None
+            if isinstance(item, self.h5py.Dataset) and (item.external or item.is_virtual):
+                return f"{name} is stored in another file"
+            return None
+
+        if found := self.file.visititems_links(check):
+            raise self.Elsewhere(found)
 
     def variables(self):
         names = [name for name in self.file if name not in ("#refs#", "#subsystem#")]
@@ -324,7 +351,13 @@ def _pickle(path):
     return _unpickle.Reader(path, numbers=_numbers)
 
 
-_READERS = {"5": _V5, "7.3": _V73, "hdf5": _HDF5, "pickle": _pickle}
+def _eeg(path):
+    from eegviz.datasets import _eeg_child
+
+    return _eeg_child.Reader(path)
+
+
+_READERS = {"5": _V5, "7.3": _V73, "hdf5": _HDF5, "pickle": _pickle, "eeg": _eeg}
 
 if __name__ == "__main__":
     _main()

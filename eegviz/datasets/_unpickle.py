@@ -9,11 +9,11 @@ numeric arrays by name, as Python 2 wrote them (protocol 2, text in latin1) or a
    callables: a shape, a type and bytes are checked against each other before an array is made of them;
 3. everything else is a :class:`Refused`, and what is cut short or makes no sense a :class:`Damaged`;
 4. the process may not write files, start others, take more memory than a few times the file or compute for long
-   (:func:`limit`).
+   (:mod:`._limits`).
 
 Python's own advice: https://docs.python.org/3/library/pickle.html#restricting-globals.
 
-Functions: :func:`load`, :func:`limit`; :class:`Reader` is what the child process asks.
+Functions: :func:`load`; :class:`Reader` is what the child process asks.
 """
 
 import math
@@ -24,6 +24,8 @@ import re
 import struct
 
 import numpy as np
+
+from eegviz.datasets._limits import limit
 
 ADMITTED = {  # what pickles of arrays name, and the stand-in for it
     ("numpy.core.multiarray", "_reconstruct"): "reconstruct",  # NumPy 1, Python 2 too
@@ -124,27 +126,6 @@ def load(path):
             raise Damaged(f"an array without content under the name {_shown(name)}")
         arrays[name] = value.array
     return arrays
-
-
-def limit(n_bytes, n_seconds):
-    """Lower what this process may do: so much more memory, so much computing, no files, no other processes.
-
-    Where the system has no such limits (Windows; memory also on macOS) they are left out.
-    """
-    try:
-        import resource
-    except ImportError:
-        return
-    wanted = {"RLIMIT_FSIZE": 0, "RLIMIT_NPROC": 0, "RLIMIT_CORE": 0, "RLIMIT_CPU": n_seconds}
-    if os.path.exists("/proc/self/statm"):
-        with open("/proc/self/statm", encoding="ascii") as file:
-            wanted["RLIMIT_AS"] = int(file.read().split()[0]) * resource.getpagesize() + n_bytes
-    for name, value in wanted.items():
-        kind = getattr(resource, name, None)
-        if kind is not None:
-            hard = resource.getrlimit(kind)[1]
-            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            resource.setrlimit(kind, (value, value))
 
 
 class Reader:

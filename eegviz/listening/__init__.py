@@ -2,9 +2,9 @@
 
 from eegviz.listening.chooser import Chooser
 from eegviz.listening.grid import Clip, Grid, clip
-from eegviz.listening.rows import conditions_grid, listeners_grid, picture_clip, segments_grid
+from eegviz.listening.rows import conditions_grid, listeners_grid, picture_clip, segments_grid, unseen_grid
 from eegviz.listening.samples import emotions_grid, guidance_clips, other_eeg_clips
-from eegviz.listening.tuner import OfflineTuner, offline_tuner
+from eegviz.listening.tuner import OfflineTuner, offline_tuner, tuner_assets, tuner_view
 
 __all__ = [
     "Chooser",
@@ -20,4 +20,7 @@ __all__ = [
     "other_eeg_clips",
     "picture_clip",
     "segments_grid",
+    "unseen_grid",
+    "tuner_assets",
+    "tuner_view",
 ]

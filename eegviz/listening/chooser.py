@@ -8,15 +8,10 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass
 
+from eegviz import scripts
 from eegviz.errors import ParameterError
-from eegviz.listening.grid import STYLE, Clip, cell
-
-_SCRIPT = """<script>(function(){
-const box=document.currentScript.parentElement,cells=[...box.querySelectorAll("figure")],bar=box.querySelector("label"),
-range=bar.querySelector("input"),text=bar.querySelector("output");
-function follow(){cells.forEach((one,i)=>{const here=i===Number(range.value);one.hidden=!here;
-if(!here)one.querySelector("audio").pause();});text.textContent=cells[range.value].dataset.value;}
-bar.hidden=false;range.addEventListener("input",follow);follow();})();</script>"""
+from eegviz.listening import markup
+from eegviz.listening.grid import Clip
 
 
 @dataclass(frozen=True)
@@ -52,7 +47,7 @@ class Chooser:
     def _repr_html_(self):
         name = html.escape(self.name)
         cells = "".join(
-            cell(f"{self.name} {value}", one).replace("<figure>", f'<figure data-value="{html.escape(value)}">', 1)
+            f'<div data-value="{html.escape(value)}">{markup.figure(f"{self.name} {value}", one)}</div>'
             for value, one in zip(self.values, self.clips, strict=True)
         )
         bar = (
@@ -60,4 +55,5 @@ class Chooser:
             f'aria-label="{name}" style="width:50%"> <output></output></label>'
         )
         caption = f"<p>{html.escape(self.caption)}</p>" if self.caption else ""
-        return f'{STYLE}<div class="eegviz-grid eegviz-chooser">{caption}{bar}{cells}{_SCRIPT}</div>'
+        script = scripts.element("chooser")
+        return f'{markup.style()}<div class="eegviz-grid eegviz-chooser">{caption}{bar}{cells}</div>{script}'

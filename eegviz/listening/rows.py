@@ -1,4 +1,8 @@
-"""Rows of a grid from runs: the original of a song beside its reconstructions, from several listeners or conditions."""
+"""Rows of a grid from runs: the original of a song beside its reconstructions, from several listeners or conditions.
+
+Functions: `listeners_grid`, `unseen_grid`, `conditions_grid`, `segments_grid`, `picture_clip`; `common_seconds` and
+`shared_seconds` (how long their clips can be), `holds_out_songs`, `stretch`, `title_of`, `simulated`.
+"""
 
 from __future__ import annotations
 
@@ -51,12 +55,49 @@ def listeners_grid(
         options["start"] = start if n == duration else None  # else each from where its own test seconds are
         drawn = [made(run, r, ref_db=(ref_db or {}).get(song), **options) for r in of_song["recording"]]
         original, true = _original(run, store, windows, drawn[0], duration, sr)
-        clips = [_drawn(run, one, true, who, duration) for one, who in zip(drawn, of_song["subject"], strict=True)]
+        clips = [_drawn(run, store, one, true, duration) for one in drawn]
         rows.append((title_of(store, song), (original, *clips, *[None] * (n_listeners - len(drawn)))))
     columns = ("Original", *(f"Listener {i + 1}" for i in range(n_listeners)))
-    return Grid(
-        columns, tuple(rows), f"{simulated(store)}{duration} s of test seconds, split {split.spec}: {split.label}"
-    )
+    how = f", windows overlapping by {overlap:.0%}" if overlap else ""
+    caption = f"{simulated(store)}{duration} s of test seconds{how}, split {split.spec}: {split.label}"
+    return Grid(columns, tuple(rows), caption)
+
+
+def unseen_grid(run, store, *, n_listeners=5, duration=5, overlap=0.0, sr=None):
+    """A row for each song that the run never met: the original, and reconstructions from several listeners.
+
+    Parameters
+    ----------
+    run : Run
+        Of a split that holds out songs.
+    store : Store
+    n_listeners : int
+        The demo page has five.
+    duration, overlap, sr
+        As in `listeners_grid`.
+
+    Returns
+    -------
+    Grid
+
+    Raises
+    ------
+    ParameterError
+        The run has met every song.
+    """
+    if not holds_out_songs(run):
+        raise ParameterError(
+            f"run {run.path.name} has split {run.config['split']['spec']}, which holds out no song; give a run of "
+            "split song or subject_song."
+        )
+    made = listeners_grid(run, store, n_listeners=n_listeners, duration=duration, overlap=overlap, sr=sr)
+    rows = tuple((f"{label} (unseen song)", clips) for label, clips in made.rows)
+    return Grid(made.columns, rows, made.caption)
+
+
+def holds_out_songs(run):
+    """Whether the split of a run keeps whole songs from training."""
+    return run.config["split"]["spec"].partition(":")[0] in ("song", "subject_song")
 
 
 def conditions_grid(found, store, *, songs=None, duration=10, overlap=0.5, sr=16000):
@@ -149,7 +190,12 @@ class _Beside:
 
     @property
     def specs(self):
-        return ", ".join(f"{name}: split {split.spec}" for name, split in self.splits.items())
+        """Model, training and split of each column."""
+        return "; ".join(
+            f"{name}: {run.config['model']['name']}, {run.recipe}, {_epochs(run)}trained on {len(split.train):,} windows, "
+            f"split {split.spec}"
+            for (name, split), run in zip(self.splits.items(), self.found.values(), strict=True)
+        )
 
     def held(self, song):
         """The first listener whom all runs hold out: a recording of each run, and the seconds that all of them hold."""
@@ -173,9 +219,32 @@ class _Beside:
             if not clips:
                 original, true = _original(run, self.store, self.windows[name], one, duration, sr)
                 clips.append(original)
-            who = self.store.row(recordings[name])["subject"]
-            clips.append(_drawn(run, one, true, who, duration))
+            clips.append(_drawn(run, self.store, one, true, duration, condition=name))
         return tuple(clips)
+
+
+def common_seconds(run, store, *, wanted, n_listeners):
+    """Length of the clips of a `listeners_grid` that all its listeners can have: `wanted` seconds, or the most there are.
+
+    Returns
+    -------
+    int
+    """
+    windows = run.windows(store)
+    test = windows.table.iloc[run.split(windows).test]
+    lengths = [
+        stretch(sorted(_seconds(test.loc[test["recording"] == one, "second"], windows.duration)), wanted)[1]
+        for _, of_song in test.groupby("stimulus")
+        for one in of_song.drop_duplicates("subject").head(n_listeners)["recording"]
+    ]
+    return min(lengths)
+
+
+def shared_seconds(found, store, *, wanted):
+    """Length of the clips of a `conditions_grid` or `segments_grid` that all rows can have, as in `common_seconds`."""
+    beside = _Beside(found, store)
+    lengths = [n for song in beside.songs if (n := stretch(beside.held(song)[1], wanted)[1])]
+    return min(_some(lengths))
 
 
 def picture_clip(title, picture, windows, *, note="", seed=0):
@@ -188,6 +257,12 @@ def picture_clip(title, picture, windows, *, note="", seed=0):
     picture = np.asarray(picture)[None]
     sound = inversion.reconstruct(picture, audio=settings["audio"], ref_db=level, max_db=settings["max_db"], seed=seed)
     return clip(title, sound, features.SR, picture, note=note, clim=(0, max(float(picture.max()), 1e-3)))
+
+
+def _epochs(run):
+    """How long a run was trained, as a part of a list; empty for a model that is solved in one go."""
+    n = len(run.history)
+    return "" if run.config["model"]["name"] == "ridge" else f"{n} epoch{'s' * (n != 1)}, "
 
 
 def _seconds(begins, length):
@@ -239,13 +314,21 @@ def _original(run, store, windows, drawn, duration, sr):
     song, start = drawn.stimulus, drawn.start
     true, rate = reconstruction.original(run, song, start=start, duration=duration, opened=store, sr=sr)
     pictures = windows.picture(song, np.arange(start, start + duration), duration=1)
-    return clip(f"{song}, original", true, rate, pictures, note=f"from second {start}"), true
+    return clip(f"{song}, original", true, rate, pictures, note=f"from second {start}", song=song), true
 
 
-def _drawn(run, drawn, true, who, duration):
-    note = f"listener {who}, from second {drawn.start}, {_score(run, drawn, duration)}"
-    name = f"{drawn.stimulus}, reconstruction from {who}"
-    return clip(name, drawn.sound, drawn.sr, drawn.pictures, reference=true, note=note)
+def _drawn(run, store, drawn, true, duration, *, condition=None):
+    """The clip of a reconstruction, under its recording's own condition where it is given no other."""
+    row = store.row(drawn.recording)
+    who = str(row["subject"])
+    score, n = _score(run, drawn, duration)
+    scored = f"n = {n} s".replace(" ", "\u00a0") if n else "not scored"
+    note = f"listener {who}, from second {drawn.start}, {scored}"
+    return clip(
+        f"{drawn.stimulus}, reconstruction from {who}", drawn.sound, drawn.sr, drawn.pictures, reference=true, note=note,
+        song=drawn.stimulus, listener=who, condition=str(row["condition"]) if condition is None else condition,
+        **({"score": score, "chance": 0.5, "score_name": "retrieval"} if n else {}),
+    )  # fmt: skip
 
 
 def title_of(store, song):
@@ -260,9 +343,8 @@ def simulated(store):
 
 
 def _score(run, made, duration):
-    """Mean retrieval percentile of the clip's windows, with chance."""
+    """Mean retrieval percentile of the clip's windows, and how many there are."""
     scores = run.scores
     inside = (scores["recording"] == made.recording) & scores["second"].between(made.start, made.start + duration - 1)
-    if not inside.any():
-        return "not scored"
-    return f"retrieval {scores.loc[inside, 'retrieval'].mean():.2f} (chance .50, n = {int(inside.sum())} s)"
+    n = int(inside.sum())
+    return (float(scores.loc[inside, "retrieval"].mean()) if n else None), n

@@ -108,7 +108,7 @@ class _Part:
         mine = self.test["recording"] == self.recording
         self.rows = np.flatnonzero(mine & self.test["second"].between(self.start, self.start + (n - 1) * length))
         self.seconds = n * length
-        self.stimulus = str(self.test["stimulus"].iloc[self.rows[0]])
+        self.stimulus, self.listener = (str(self.test[key].iloc[self.rows[0]]) for key in ("stimulus", "subject"))
 
     def original(self):
         """The clip of the true sound."""
@@ -116,7 +116,8 @@ class _Part:
             self.run, self.stimulus, start=self.start, duration=self.seconds, opened=self.store
         )
         pictures = self.windows.target(self.split.test[self.rows])
-        return clip(f"{self.stimulus}, original", self._true, rate, pictures, note=f"from second {self.start}")
+        note = f"from second {self.start}"
+        return clip(f"{self.stimulus}, original", self._true, rate, pictures, note=note, song=self.stimulus)
 
     def clip(self, name, pictures):
         """The clip of pictures of the windows, turned to sound."""
@@ -124,15 +125,18 @@ class _Part:
         each = np.asarray(pictures, np.float32).reshape(self.seconds, -1, pictures.shape[-1])
         level = {"ref_db": features.ref_db_of(settings["ref_db"], self.stimulus), "max_db": settings["max_db"]}
         sound = inversion.reconstruct(each, audio=settings["audio"], **level)
-        return clip(f"{self.stimulus}, {name}", sound, features.SR, pictures, reference=self._reference())
+        return self._clip(name, sound, pictures)
 
     def played(self, name, sound, *, note):
         """The clip of a sound that was made otherwise."""
         power = features.spectrogram(sound[None], kind="mel")
         pictures = features.normalise(features.to_db(power), kind="mel-db")
-        return clip(f"{self.stimulus}, {name}", sound, features.SR, pictures, reference=self._reference(), note=note)
+        return self._clip(name, sound, pictures, note=note)
 
-    def _reference(self):
+    def _clip(self, name, sound, pictures, *, note=""):
         if not hasattr(self, "_true"):
             self.original()
-        return self._true
+        return clip(
+            f"{self.stimulus}, {name}", sound, features.SR, pictures, reference=self._true, note=note, song=self.stimulus,
+            listener=self.listener, condition=name,
+        )  # fmt: skip

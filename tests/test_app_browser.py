@@ -1,0 +1,262 @@
+"""The app in a real browser: every section, the tuner's sound, the link, phones, dark, axe, and strings that would be script."""
+
+import csv
+import json
+import re
+from urllib.parse import urlencode
+
+import pytest
+
+from eegviz import state as states
+from eegviz.listening import abx
+
+from . import app_data
+from .browser import browser, serious_findings
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+SECTIONS = ("data", "listen", "tune", "models", "brain", "test", "upload")
+# the text of all parts of which none waits for long work
+TEXT = """() => { const parts = []; const walk = (root) => { for (const node of root.querySelectorAll('*')) {
+  if (node.shadowRoot) walk(node.shadowRoot); if (node.matches('.head, .body') && !node.parentNode.querySelector('.body[aria-busy="true"]'))
+  parts.push(node.textContent); } }; walk(document); return parts.join(' ').trim(); }"""
+ERRORS = """() => { const parts = []; const walk = (root) => { for (const node of root.querySelectorAll('*')) {
+  if (node.shadowRoot) walk(node.shadowRoot); if (node.matches('.alert.error')) parts.push(node.textContent); } };
+  walk(document); return parts; }"""
+SOUND = """() => { let found = ''; const walk = (root) => { for (const node of root.querySelectorAll('*')) { if (node.shadowRoot)
+  walk(node.shadowRoot); if (node.matches('.tuned audio')) found = node.getAttribute('src'); } }; walk(document); return found; }"""
+
+
+# What axe finds in the library's own page, which no option of it names: rule and what its element is called.
+LIBRARY = {"aria-progressbar-name": "MuiLinearProgress-root"}
+
+
+def findings(page):
+    """Of axe, serious or critical, less those of the library."""
+    return [
+        one
+        for one in serious_findings(page)
+        if not any(f" {rule}: " in one and mark in one for rule, mark in LIBRARY.items())
+    ]
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with browser() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Store, run and listening test, all with hostile strings."""
+    folder = tmp_path_factory.mktemp("app")
+    app_data.small_store(folder / "store")
+    run = app_data.trained(folder / "store", out=folder / "runs")
+    few = {"n_trials": 2, "n_practice": 2, "n_attention": 0, "n_versions": 1, "duration": 1, "same_song": 0.0}
+    abx.save(abx.design(run, run.store(), progress=False, **few), folder / "listening")
+    app_data.make_hostile(folder / "store", run)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(folder):
+    with app_data.served(folder) as (address, _):
+        yield address
+
+
+class Seen:
+    """A page, and what went wrong on it."""
+
+    def __init__(self, running, *, width=1100, dark=False):
+        self.context = running.new_context(
+            viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light"
+        )
+        self.page = self.context.new_page()
+        self.problems, self.outside = [], []
+        self.page.on("dialog", lambda dialog: (self.problems.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        self.page.on("pageerror", lambda error: self.problems.append(f"error {error}"))
+        self.page.on("console", lambda one: self.problems.append(one.text) if one.type == "error" else None)
+        self.page.on("request", self._asked)
+
+    def _asked(self, request):
+        if not re.match(r"(http|ws)://127\.0\.0\.1[:/]|data:|blob:", request.url):
+            self.outside.append(request.url)
+
+    def open(self, address, query):
+        self.page.goto(f"{address}/?{query}", timeout=90_000)
+        return self.until(lambda: len(self.page.evaluate(TEXT)) > 20)
+
+    def until(self, true, seconds=120):
+        for _ in range(int(seconds * 4)):
+            found = true()
+            if found:
+                return found
+            self.page.wait_for_timeout(250)
+        pytest.fail(f"not there after {seconds} s; on the page: {self.page.evaluate(TEXT)[:300]!r}; {self.problems}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.context.close()
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_section_opens_and_no_hostile_string_runs(chromium, address, section):
+    with Seen(chromium) as seen:
+        seen.open(address, f"section={section}")
+        assert seen.page.evaluate("window.hacked") is None
+        assert seen.problems == []
+        assert seen.outside == []
+        assert findings(seen.page) == []
+        for view in ("Raw EEG", "Spectrum") if section == "data" else ():
+            seen.page.get_by_role("button", name=view, exact=True).click()
+            seen.page.wait_for_timeout(3000)
+            assert seen.page.evaluate(ERRORS) == []
+            assert seen.page.evaluate("window.hacked") is None
+            assert seen.problems == []
+
+
+def test_each_tab_shows_its_section(chromium, address):
+    with Seen(chromium) as seen:
+        seen.open(address, "section=data")
+        for section in (*SECTIONS[1:], SECTIONS[0]):
+            seen.page.get_by_role("navigation").get_by_role("button", name=states.SECTIONS[section], exact=True).click()
+            seen.page.get_by_role("heading", level=2, name=states.SECTIONS[section], exact=True).wait_for(
+                timeout=60_000
+            )
+            seen.until(lambda: len(seen.page.evaluate(TEXT)) > 20)
+            assert seen.page.get_by_role("heading", level=2).count() == 1
+            assert seen.page.evaluate(ERRORS) == []
+        assert seen.problems == []
+
+
+def test_the_raw_browser_is_the_first_thing_that_a_server_draws(chromium, folder):
+    with app_data.served(folder) as (address, _), Seen(chromium, width=375, dark=True) as seen:
+        seen.page.goto(f"{address}/?section=data&view=Raw+EEG&start=2&n_channels=4", timeout=90_000)
+        seen.page.locator(".bk-Figure").nth(1).wait_for(timeout=60_000)
+        assert seen.page.get_by_label("From second").input_value() == "2"
+        seen.page.get_by_label("From second").fill("5")
+        seen.page.keyboard.press("Tab")
+        seen.until(lambda: "start=5" in seen.page.url)
+        assert seen.page.evaluate(ERRORS) == []
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= 375
+        assert (seen.problems, seen.outside, findings(seen.page)) == ([], [], [])
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_hostile_strings_in_a_link_are_shown_as_text(chromium, address, section):
+    keys = {"data": "recording", "test": "participant", "models": "compared"}
+    for string in app_data.HOSTILE[:: 8 if section == "test" else 13]:
+        with Seen(chromium) as seen:
+            key = keys.get(section, "run")
+            seen.page.goto(
+                f"{address}/?{urlencode({'section': section, key: string, '<svg onload=alert(1)>': string})}"
+            )
+            if section == "test":
+                seen.page.get_by_role("button").first.wait_for(timeout=30_000)
+                seen.page.wait_for_timeout(1500)
+            else:
+                seen.page.get_by_text("which is not there").first.wait_for(timeout=30_000)
+            assert seen.page.evaluate("window.hacked") is None
+            assert seen.problems == []
+
+
+def test_hostile_names_of_listeners_of_a_test(chromium, address):
+    for string in app_data.HOSTILE[3::12]:
+        with Seen(chromium) as seen:
+            seen.open(address, "section=test")
+            seen.page.get_by_label("Name or number").fill(string[:64])
+            seen.page.get_by_label("I have read this and want to take part").check()
+            seen.page.get_by_role("button", name="Begin").click()
+            seen.until(lambda seen=seen: "Practice 1 of 2" in seen.page.evaluate(TEXT) or seen.page.evaluate(ERRORS))
+            seen.page.reload()
+            seen.until(lambda seen=seen: "Practice 1 of 2" in seen.page.evaluate(TEXT) or seen.page.evaluate(ERRORS))
+            assert seen.page.evaluate("window.hacked") is None
+            assert seen.problems == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_on_a_phone_nothing_scrolls_sideways(chromium, address, dark):
+    with Seen(chromium, width=375, dark=dark) as seen:
+        for section in ("data", "listen", "brain"):
+            seen.open(address, f"section={section}")
+            assert seen.page.evaluate("document.documentElement.scrollWidth") <= 375
+            wide = "() => { const main = document.querySelector('main') || document.body; return main.scrollWidth; }"
+            assert seen.page.evaluate(wide) <= 375
+            seen.page.wait_for_timeout(500)
+            assert findings(seen.page) == []
+
+
+def test_dark_follows_the_system(chromium, address):
+    grounds = []
+    for dark in (False, True):
+        with Seen(chromium, dark=dark) as seen:
+            seen.open(address, "section=data")
+            seen.page.wait_for_timeout(1500)
+            grounds.append(seen.page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert grounds[0] != grounds[1]
+
+
+def test_the_slider_changes_the_sound_and_the_link_brings_it_back(chromium, address):
+    with Seen(chromium) as seen:
+        seen.open(address, "section=tune")
+        first = seen.until(lambda: seen.page.evaluate(SOUND))
+        seen.page.get_by_label("ref dB").focus()
+        for _ in range(6):
+            seen.page.keyboard.press("ArrowRight")
+        second = seen.until(lambda: (now := seen.page.evaluate(SOUND)) != first and now)
+        link = seen.until(lambda: "ref_db=" in seen.page.url and seen.page.url)
+        reply = seen.page.request.get(f"{address}/{second}", headers={"Range": "bytes=0-99"})
+        assert (reply.status, reply.headers["content-type"], len(reply.body())) == (206, "audio/ogg", 100)
+    with Seen(chromium) as again:
+        again.open(address, link.partition("?")[2])
+        assert again.until(lambda: again.page.evaluate(SOUND)) == second
+
+
+def play(seen, *labels):
+    """Play sounds of the trial to their end, one after another."""
+    for label in labels:
+        player = seen.page.get_by_label(f"Sound {label} of trial")
+        player.evaluate("one => one.play()")
+        seen.until(lambda player=player: player.evaluate("one => one.ended"))
+    seen.page.wait_for_timeout(300)  # the server takes changes together, so the last start may be on its way
+
+
+def test_a_listening_test_survives_a_reload(chromium, address, folder):
+    with Seen(chromium) as seen:
+        seen.open(address, "section=test")
+        seen.page.get_by_label("I have read this and want to take part").check()
+        seen.page.get_by_role("button", name="Begin").click()
+        seen.until(lambda: "Practice 1 of 2" in seen.page.evaluate(TEXT))
+        play(seen, "X", "A")
+        seen.page.get_by_role("button", name="A was made from X").click()
+        seen.until(lambda: seen.page.evaluate(ERRORS) == ["Listen to X, A and B first."])
+        play(seen, "X", "B")
+        seen.page.get_by_role("button", name="A was made from X").click()
+        seen.until(lambda: "Practice 2 of 2" in seen.page.evaluate(TEXT))
+        assert seen.page.evaluate(ERRORS) == []
+        play(seen, "X", "A", "B")
+        seen.page.get_by_role("button", name="A was made from X").click()
+        seen.until(lambda: "Trial 1 of 2" in seen.page.evaluate(TEXT))
+        seen.page.reload()
+        seen.until(lambda: "Trial 1 of 2" in seen.page.evaluate(TEXT))
+        for n in (1, 2):
+            seen.until(lambda n=n: f"Trial {n} of 2" in seen.page.evaluate(TEXT))
+            play(seen, *"XABB")
+            seen.page.get_by_role("button", name="B was made from X").click()
+        seen.until(lambda: "Your answers (CSV)" in seen.page.evaluate(TEXT))
+        assert "of 2 trials. By chance 1 are right" in seen.page.evaluate(TEXT)
+        with seen.page.expect_download() as download:
+            seen.page.get_by_text("Your answers (CSV)").click()
+        rows = list(csv.DictReader(download.value.path().read_text().splitlines()))
+        assert [row["choice"] for row in rows] == ["A", "A", "B", "B"]
+        plays = [[float(row[f"replays_{label}"]) for label in "XAB"] for row in rows]
+        assert plays == [[2, 1, 1], [1, 1, 1], [1, 1, 2], [1, 1, 2]]
+        participant = rows[0]["participant"]
+        seen.page.get_by_role("button", name="Another listener").click()
+        seen.page.get_by_role("button", name="Begin").wait_for()
+        assert seen.problems == []
+    found = [one.read_text() for one in (folder / "listening" / "answers").glob("*.jsonl")]
+    (answers,) = [text for text in found if json.dumps(participant) in text]
+    assert answers.count('"choice"') == 4
