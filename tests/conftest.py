@@ -1,4 +1,4 @@
-"""Fixtures that several test files share: a tiny simulated store, and where real data lies when it is at hand."""
+"""Fixtures that several test files share: a tiny simulated store, a browser, and where real data lies when it is at hand."""
 
 import os
 from pathlib import Path
@@ -58,6 +58,15 @@ def tiny_store(tmp_path_factory):
     from eegviz import store
 
     return store.open(make_tiny_store(tmp_path_factory.mktemp("tiny") / "store"))
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless Chromium."""
+    from .browser import browser
+
+    with browser() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -322,7 +322,10 @@ def test_the_texts_say_the_numbers_of_the_test(made):
     assert "headphones" in words.headphones
     assert "volume" in words.volume
     assert words.question in ("Which of the two, A or B, was made from X?",)
-    assert "A and B are two pieces of music" in pretend.paper_design(task="2afc").texts.task
+    assert words.choice == "{} was made from X"
+    other = pretend.paper_design(task="2afc").texts
+    assert "A and B are two pieces of music" in other.task
+    assert other.choice == "X was made from {}"
 
 
 def test_by_command_the_other_way_round(run, tmp_path):

@@ -10,9 +10,8 @@ from eegviz import _upload_folders, evaluation, store, training, uploads
 
 from . import app_data
 from . import eeg_files as files
-from .browser import browser
+from .app_pages import ERRORS, TEXT, Seen
 from .conftest import make_tiny_store
-from .test_app_browser import ERRORS, TEXT, Seen
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -38,12 +37,6 @@ def slow(upload, *, stop):
     return read(upload, stop=stop)
 uploads.read = slow
 """
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with browser() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

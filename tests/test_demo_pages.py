@@ -15,7 +15,7 @@ import pytest
 from eegviz import demonstration, recipes, report, store
 
 from . import page_content
-from .browser import browser, offline_page, serious_findings, wait_until
+from .browser import offline_page, serious_findings, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SECONDS, BYTES = 300, 2e9
@@ -85,12 +85,6 @@ def demo(tmp_path_factory):
         "seconds": time.monotonic() - began,
         "bytes": peak,
     }
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with browser() as running:
-        yield running
 
 
 def test_it_ends_in_time_and_memory_and_says_where(demo):

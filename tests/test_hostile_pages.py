@@ -37,7 +37,7 @@ from eegviz.listening import ability, charts, pretend
 
 from . import app_data, page_content
 from .app_data import HOSTILE
-from .browser import browser, offline_page, serious_findings
+from .browser import offline_page, serious_findings
 from .cells import code, png, save, shown, v4
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -63,12 +63,6 @@ TOUCH = """async () => {
   for (const e of document.querySelectorAll("main a[href^='#']")) e.click();
   await new Promise(done => setTimeout(done, 150));
 }"""
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with browser() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 
 from eegviz import report
 
-from .browser import browser, missing, offline_page, serious_findings, wait_until
+from .browser import missing, offline_page, serious_findings, wait_until
 
 v4 = nbformat.v4
 pytestmark = pytest.mark.timeout(300)
@@ -53,12 +53,6 @@ def pages(tmp_path_factory):
     ]  # fmt: skip
     report.write_index(results, out, title="Pages", intro="Why?", systems=systems, simulated=True, facts=facts)
     return out
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with browser() as running:
-        yield running
 
 
 def offline(requests):

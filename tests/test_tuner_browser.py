@@ -6,7 +6,7 @@ import pytest
 
 from eegviz import listening, page, tuning
 
-from .browser import browser, offline_page, serious_findings, wait_until
+from .browser import offline_page, serious_findings, wait_until
 from .test_tuning import picture
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -25,12 +25,6 @@ def path(tmp_path_factory):
     untrusted = re.sub(r"(?s)<script.*?</script>", "", page.shell("<h1>Tuner</h1>" + twins[0]._repr_html_(), title="T"))
     (out.parent / "untrusted.html").write_text(untrusted, encoding="utf-8")
     return out
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with browser() as running:
-        yield running
 
 
 def slide(shown, value, event="input"):

@@ -96,8 +96,10 @@ class ListeningTestView(pn.viewable.Viewer):
 
     def _trial(self, trial):
         number, texts, progress = trial.number, self.state.design.texts, self.state.progress
-        choices = {name: (f"{name} was made from X", lambda name=name: self._answer(name, number)) for name in "AB"}
-        self.sheet.controls({"plays": {"kind": "plays"}}, choices)
+        choices = {
+            name: (texts.choice.replace("{}", name), lambda name=name: self._answer(name, number)) for name in "AB"
+        }
+        self.sheet.controls({"plays": {"kind": "plays"}}, choices, equal=True)
         begins = trial.block == "test" and progress.block_done == 0
         rows = "".join(
             f'<div class="heard"><b>{html.text(one.label)}</b>'

@@ -85,6 +85,7 @@ class Sheet(pn.viewable.Viewer):
         super().__init__()
         self.state, self._fields, self._buttons, self._file = state, fields, buttons or {}, file
         self._show = show or self.put
+        self._equal = False
         self._waiting = None  # work that begins when the page is there
         self.work = Work(dispatch=dispatcher())
         sheets = [_served.get(name) or text(name) for name in SHEETS]
@@ -97,10 +98,10 @@ class Sheet(pn.viewable.Viewer):
         self._watchers = []
         self._watch()
 
-    def controls(self, fields, buttons):
-        """Show other controls."""
-        if fields != self._fields or buttons != self._buttons:
-            self._fields, self._buttons = fields, buttons
+    def controls(self, fields, buttons, *, equal=False):
+        """Show other controls; `equal` buttons are answers, of which none stands out as the first of others does."""
+        if (fields, buttons, equal) != (self._fields, self._buttons, self._equal):
+            self._fields, self._buttons, self._equal = fields, buttons, equal
             self._watch()
             self._rebuild()
 
@@ -162,7 +163,7 @@ class Sheet(pn.viewable.Viewer):
     def _made(self):
         rows = [self._field(name, dict(field)) for name, field in self._fields.items()]
         buttons = [
-            {"name": name, "kind": "button", "label": label, "main": i == 0 and len(name) > 1}  # A and B are equals
+            {"name": name, "kind": "button", "label": label, "main": i == 0 and not self._equal}
             for i, (name, (label, _)) in enumerate(self._buttons.items())
         ]
         file = [{"name": "file", "kind": "file", "label": self._file}] if self._file else []

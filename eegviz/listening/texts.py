@@ -12,6 +12,7 @@ QUESTIONS = {
     "abx": "Which of the two, A or B, was made from X?",
     "2afc": "Which of the two, A or B, was X made from?",
 }
+CHOICES = {"abx": "{} was made from X", "2afc": "X was made from {}"}  # {}: A or B
 _TASKS = {
     "abx": (
         "In each trial you hear three sounds. X is a piece of music. A and B are attempts of a computer to draw music from "
@@ -37,6 +38,8 @@ class Texts:
         Before the first trial; `Design.volume_sound` belongs beside `volume`.
     task, question, practice, begin : str
         What is to be done; the line over every trial; before the practice; between practice and test.
+    choice : str
+        On the buttons of an answer; ``{}`` stands for A or B.
     right, wrong, late : str
         Answers in the practice; and after a trial whose time ran out.
     end, time_over : str
@@ -49,6 +52,7 @@ class Texts:
     volume: str
     task: str
     question: str
+    choice: str
     practice: str
     begin: str
     right: str
@@ -93,6 +97,7 @@ def texts(task, *, n_practice, n_trials, n_attention, duration, trial_s, total_s
             f"order; a trial ends after {trial_s:g} seconds without an answer, and is then counted as not answered. If you are not sure, guess."
         ),
         question=QUESTIONS[task],
+        choice=CHOICES[task],
         practice=f"First {n_practice} trials for practice. You are told after each whether you were right; they do not count.",
         begin=f"Now {n_trials} trials that count{f', and among them {checks}' if n_attention else ''}. From here on you are not told whether you are right.",
         right="Right.",
