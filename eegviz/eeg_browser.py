@@ -50,7 +50,7 @@ def traces(signal, sfreq, ch_names, *, title="", start=0.0, shown=10.0, height=4
         line.opts(tools=[], color=TRACE, line_width=0.9, backend="bokeh")
     lines = lines.opts(
         height=height, responsive=True, default_tools=["xpan", zoom, "xbox_zoom", "reset"], active_tools=["xpan"],
-        xlim=seen, show_legend=False, backend="bokeh",
+        xlim=seen, show_legend=False, hooks=[_plain], backend="bokeh",
     )  # fmt: skip
     step = max(1, signal.shape[1] // MAP_COLUMNS)
     level = np.abs(signal - signal.mean(1, keepdims=True))[:, : signal.shape[1] // step * step]
@@ -65,6 +65,20 @@ def traces(signal, sfreq, ch_names, *, title="", start=0.0, shown=10.0, height=4
     )  # fmt: skip
     _box_link()(small, next(iter(lines)), axes=["x"], boundsx=seen, inverted=False)
     return (lines + small).cols(1).opts(shared_axes=False, toolbar="above", backend="bokeh")
+
+
+def _plain(plot, element):
+    """Names are names: Bokeh would read those between dollar signs as formulas."""
+    from bokeh.models import PlainText
+
+    figure = plot.state
+    if isinstance(figure.title.text, str):
+        figure.title.text = PlainText(text=figure.title.text)
+    for axis in figure.yaxis:
+        axis.major_label_overrides = {
+            at: PlainText(text=name) if isinstance(name, str) else name
+            for at, name in axis.major_label_overrides.items()
+        }
 
 
 @cache
