@@ -25,6 +25,8 @@ class Heard:
     ----------
     name : str
         The file's, as text to show.
+    run : str
+        Of the catalogue.
     facts : tuple of str
         What was read, and what was done to it.
     clip : eegviz.listening.Clip
@@ -33,6 +35,7 @@ class Heard:
     """
 
     name: str
+    run: str
     facts: tuple
     clip: grid.Clip = field(repr=False)
     verdict: str
@@ -41,7 +44,7 @@ class Heard:
 class UploadState(param.Parameterized):
     """Which run hears the file, which seconds; and the files of this session, which nobody keeps."""
 
-    run = param.Selector(objects=[None], label="Run that listens")
+    run = param.Selector(objects=[None], label="Run that reconstructs")
     start = param.Integer(0, bounds=(0, 3600), label="From second")
     duration = param.Integer(5, bounds=(1, MAX_SECONDS), label="Seconds")
     SHARED = ("run",)
@@ -111,7 +114,7 @@ class UploadState(param.Parameterized):
         title = f"{upload.name}, seconds {made.start} to {made.start + made.seconds}"
         facts = (f"{upload.kind}, {upload.n_bytes / 1e6:.1f} MB", made.describe(), *upload.notes, *made.notes)
         clip = grid.clip(title, within(made.sound), made.sr, made.pictures)
-        return Heard(upload.name, facts, clip, verdict.text)
+        return Heard(upload.name, name, facts, clip, verdict.text)
 
     def _reading(self, upload):
         """Read the file; it ends with the generator, so that a person who cancels need not wait for a slow file."""

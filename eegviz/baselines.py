@@ -56,17 +56,37 @@ class NoEEG:
         self.mean = (totals.sum(0) / len(view)).astype(np.float32)
         self.songs = {n: (totals[i] / counts[i]).astype(np.float32) for i, n in enumerate(names)}
         self._rows = {n: np.flatnonzero(song == i) for i, n in enumerate(names)}
+        self._seconds = view.table["second"].to_numpy()
 
-    def pictures(self, song, n):
-        """Answers for `n` windows of a song: a dict of ``(n, n_frames, n_bins)``, read only where they are constant."""
+    def pictures(self, song, seconds):
+        """Answers for windows of a song that begin at `seconds` ``(n,)``: a dict of ``(n, n_frames, n_bins)``.
+
+        Those that are constant are read only. A random second is never the window's own, which a split may well hold in
+        training too: that is the true music, no answer without EEG. There is none where training has no other.
+        """
+        seconds = np.asarray(seconds)
+        n = len(seconds)
         result = {"mean picture": np.broadcast_to(self.mean, (n, *self.mean.shape))}
         if song in self.songs:
             mean = self.songs[song]
             result["song mean"] = np.broadcast_to(mean, (n, *mean.shape))
             result["song spectrum"] = np.broadcast_to(mean.mean(0), (n, *mean.shape))
-            rng = np.random.default_rng([self._seed, *song.encode()])
-            result["random second"] = self._view.targets(rng.choice(self._rows[song], n))
+            drawn = self._other_seconds(song, seconds)
+            if drawn is not None:
+                result["random second"] = self._view.targets(drawn)
         return result
+
+    def _other_seconds(self, song, seconds):
+        """A random training window of the song for each of `seconds`, never of the same one; None: there is no other."""
+        rows = self._rows[song]
+        known = np.unique(self._seconds[rows])
+        if len(known) == 1 and known[0] in seconds:
+            return None
+        rng = np.random.default_rng([self._seed, *song.encode()])
+        drawn = rng.choice(rows, len(seconds))
+        while (same := self._seconds[drawn] == seconds).any():
+            drawn[same] = rng.choice(rows, same.sum())
+        return drawn
 
     def song_told(self, song, prediction):
         """Predictions with the mean of the true song in place of the overall mean."""
@@ -79,11 +99,12 @@ def no_eeg(windows, split, *, seed=0):
     For notebooks: in memory, and only those that exist for every test song.
     """
     fitted = NoEEG(sides.training_view(windows, split), seed=seed)
-    songs = windows.table["stimulus"].to_numpy(str)[split.test]
+    test = windows.table.iloc[split.test]
+    songs, seconds = test["stimulus"].to_numpy(str), test["second"].to_numpy()
     result = {}
     for song in np.unique(songs):
         here = songs == song
-        for name, pictures in fitted.pictures(song, int(here.sum())).items():
+        for name, pictures in fitted.pictures(song, seconds[here]).items():
             result.setdefault(name, np.full((len(songs), *fitted.mean.shape), np.nan, np.float32))[here] = pictures
     return {name: pictures for name, pictures in result.items() if np.isfinite(pictures).all()}
 

@@ -24,7 +24,7 @@ from eegviz import audit, embeddings, models, nulls, runs, scorecard, scoring, s
 from eegviz import verdict as verdicts
 from eegviz.errors import DataError, ParameterError
 
-FORMAT = 3  # raise when the meaning of metrics.json changes
+FORMAT = 4  # raise when the meaning of metrics.json changes
 
 
 def evaluate(run: runs.Run, *, store=None, windows=None, force=False):

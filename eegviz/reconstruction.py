@@ -160,7 +160,7 @@ def reconstruct(
     if len(chosen) != n:
         raise ParameterError(
             f"recording {recording} has windows from second {seconds.min()} to {seconds.max() + 1}; "
-            f"{n} s from second {start} are not all there. Choose another --start or --duration."
+            f"{n} s from second {start} are not all there. Choose another start or duration."
         )
     side = np.full(len(table), "not used", dtype=object)
     for name in ("train", "validation", "test"):
@@ -270,7 +270,7 @@ def reconstruct_matched(
         whole = "" if length == 1 else f" in windows of {length} s"
         raise ParameterError(
             f"{matched.name} has {have:.1f} s; {n} s from second {start}{whole} are not all there. "
-            "Choose another --start or --duration."
+            "Choose another start or duration."
         )
     first, begins = _overlapping(settings, n, overlap) if overlap else (None, np.arange(0, n, length))
     pictures = _pictures(run, windowing.recording_pictures(matched.eeg, {"start": 0.0}, start + begins, settings))

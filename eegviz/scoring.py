@@ -352,7 +352,7 @@ def _score_song(job, song, rows, which, blind, fingerprint, namer, values):
         values.add(who, rows, {k: v[again] for k, v in job.likeness(pictures[first], target[first]).items()})
 
     # one answer for all seconds of the song
-    constant = {"zero EEG": job.substitute.zero(len(rows))} | blind.pictures(song, len(rows))
+    constant = {"zero EEG": job.substitute.zero(len(rows))} | blind.pictures(song, mine["second"])
     for who, pictures in constant.items():
         if who == "random second":
             continue

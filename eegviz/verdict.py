@@ -241,7 +241,7 @@ _COLUMNS = {
     "mean picture": ("baselines", "mean picture", "the mean of all training pictures"),
     "song mean": ("baselines", "song mean", "the mean of the true song's training pictures"),
     "song spectrum": ("baselines", "song spectrum", "the song mean without time: each bin constant"),
-    "random second": ("baselines", "random second", "a random training second of the true song"),
+    "random second": ("baselines", "random second", "another second of the true song, drawn from training"),
     "prev second": ("oracle", "previous second", "the true picture of the second before"),
     "ceiling": ("oracle", "ceiling", "true pictures to sound and back, on up to 8 seconds of each song"),
     "song told": ("oracle", "song told", "the prediction with the mean of the true song in place of the overall mean"),

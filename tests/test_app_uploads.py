@@ -110,7 +110,15 @@ def test_a_file_is_dropped_heard_and_gone_when_the_page_is_closed(chromium, app,
         assert "125 of the model's 125 channels found by name" in text
         assert name[:40] in text
         assert seen.page.evaluate(PLAYED) == [1, True, 5]
+        assert "as the run tiny · ridge" in text
+        assert "Of your own file nothing was judged." in text
         assert uploads.usage(root) == (len(data), 1)
+        seen.page.get_by_label("From second").fill("3000")
+        seen.page.keyboard.press("Tab")
+        seen.page.get_by_role("button", name="Listen", exact=True).last.click()
+        text, errors = answer(seen)
+        assert "5 s from second 3000 are not all there. Choose another start or duration." in errors
+        assert "What was read" not in text  # nothing of before stands below the error
         assert seen.page.evaluate("window.hacked") is None
         assert (seen.problems, seen.outside) == ([], [])
     gone(root)

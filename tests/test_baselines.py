@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,22 @@ def test_a_random_second_is_a_training_second_of_the_song(windows, split):
     again = baselines.no_eeg(windows, split)["random second"]
     np.testing.assert_array_equal(random, again)
     assert np.abs(random - baselines.no_eeg(windows, split, seed=1)["random second"]).max() > 0
+
+
+def test_a_random_second_is_never_the_true_one(windows):
+    split = splits.split(windows.table, "random")
+    heard = windows.table[["stimulus", "second"]]
+    assert len(heard.iloc[split.test].merge(heard.iloc[split.train].drop_duplicates())) > len(split.test) / 2
+    random = baselines.no_eeg(windows, split)["random second"]
+    assert metrics.psnr(random, windows.target(split.test)).max() < 60  # dB; the same picture has 100
+
+
+def test_no_random_second_where_training_has_the_true_one_alone(windows):
+    one = windows.table.index[windows.table["second"] == 3].to_numpy()
+    view = sides.training_view(windows, SimpleNamespace(spec="own", train=one, validation=one[:0], test=one[:0]))
+    blind = baselines.NoEEG(view)
+    assert "random second" not in blind.pictures("song21", [3, 3])
+    assert blind.pictures("song21", [4])["random second"].shape == (1, 44, 128)
 
 
 def test_an_unseen_song_has_no_mean(windows):

@@ -163,7 +163,7 @@ def test_columns_that_are_shown_are_defined_and_others_left_out_with_the_reason(
     for line in (
         "mean picture: the mean of all training pictures",
         "song mean: the mean of the true song's training pictures",
-        "random second: a random training second of the true song",
+        "random second: another second of the true song, drawn from training",
         "ceiling: true pictures to sound and back, on up to 8 seconds of each song",
         "linear: the linear decoder, a ridge regression of the same windows and split",
         "shuffled: EEG of other seconds of the same recording",

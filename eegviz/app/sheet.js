@@ -100,7 +100,7 @@ const KINDS = {
     const told = make("output");
     const take = (file) => file && give(file, (words) => { told.textContent = words; });
     box.addEventListener("change", () => { take(box.files[0]); box.value = ""; });
-    const place = make("label", { class: "drop wide" }, make("span", {}, `${field.label}: choose it, or drop it here`), box, told);
+    const place = make("label", { class: "drop wide" }, make("span", {}, `${field.label}: `, make("u", {}, "choose it"), ", or drop it here"), box, told);
     place.addEventListener("dragover", (event) => { event.preventDefault(); place.classList.add("over"); });
     place.addEventListener("dragleave", () => place.classList.remove("over"));
     place.addEventListener("drop", (event) => { event.preventDefault(); place.classList.remove("over"); take(event.dataTransfer.files[0]); });

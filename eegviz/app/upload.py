@@ -23,6 +23,9 @@ ABOUT = (
 )
 
 
+NOT_YOURS = "This was found on recordings that the run was tested with. Of your own file nothing was judged."
+
+
 class UploadView(pn.viewable.Viewer):
     """One file, one run, one sound."""
 
@@ -58,6 +61,7 @@ class UploadView(pn.viewable.Viewer):
 
     def _refuse(self, words):
         self._refused = words
+        self.sheet.put("")
         self.sheet.tell(words)
         return False
 
@@ -69,6 +73,8 @@ class UploadView(pn.viewable.Viewer):
         elif self.state.held is None:
             self.sheet.tell("Choose a file first.", kind="info")
         else:
+            self._discard()
+            self.sheet.put("")  # what stood here may be of another run or other seconds
             self.sheet.start(self.state.steps())
 
     def _forget(self):
@@ -79,8 +85,10 @@ class UploadView(pn.viewable.Viewer):
     def _show(self, heard):
         self._discard()
         shown = Grid(("Reconstruction",), ((heard.name, (heard.clip,)),), "")
+        name = run_names(self.state.catalogue).get(heard.run, heard.run)
         self.sheet.put(
-            html.alert(heard.verdict, kind="warning") + shown.html(media=self._address)
+            html.heading(f"{heard.name}, as the run {name} reconstructs it", level=3)
+            + html.alert(heard.verdict, kind="warning") + html.paragraph(NOT_YOURS) + shown.html(media=self._address)
             + html.heading("What was read, and what was done to it", level=3) + html.items(heard.facts)
         )  # fmt: skip
 
