@@ -190,13 +190,21 @@ def labels(rows):
 
 
 def describe(found) -> str:
-    """A line a run: its folder's name, data set, model, input, split, verdict."""
-    lines = [(row["run"], *_facts(row), *filter(None, [row["settings"]])) for row in found.table]
-    widths = [max(map(len, column)) for column in zip(*(line[:6] for line in lines), strict=True)]
-    return "\n".join(
-        "  ".join([*(word.ljust(n) for word, n in zip(line, widths, strict=False)), *line[6:]]).rstrip()
+    """A line a run below a line of headings: its folder's name, data set, model, input, sound, split, verdict, settings."""
+    lines = [("run", "data", "model", "input", "sound", "split", "verdict", "preset, settings of its own")]
+    for row in found.table:
+        data, model, heard, split, verdict = _facts(row)
+        made = ", ".join(filter(None, [row["preset"], row["settings"]]))
+        lines.append((row["run"], data, model, heard, row["audio"], split, verdict, made))
+    widths = [max(map(len, column)) for column in zip(*(line[:-1] for line in lines), strict=True)]
+    shown = [
+        "  ".join([*(word.ljust(n) for word, n in zip(line, widths, strict=False)), line[-1]]).rstrip()
         for line in lines
-    )
+    ]
+    unscored = sum(not row["scored"] for row in found.table)
+    if unscored:
+        shown.append(f"{unscored} of {len(found.table)} runs have no verdict yet: eegviz evaluate RUN scores one.")
+    return "\n".join(shown)
 
 
 def _facts(row):

@@ -353,7 +353,9 @@ def report(
 @app.command()
 def page(
     kind: Annotated[str, typer.Argument(metavar="KIND", help="music, imagined or segments.")],
-    run: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders of one store.")],
+    run: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders of one store; or one folder that holds runs.")
+    ],
     out: Annotated[Path, typer.Option(help="Page to write: FILE.html.")],
     store: Annotated[Path | None, typer.Option(help="Store of the runs, when it has moved.")] = None,
 ):
@@ -369,8 +371,8 @@ def page(
     one run whose split is subject or subject_song and one whose split is another, of the same model, features and training.
     Clips of 5 s.
 
-    Clips are shorter where not all test seconds allow these lengths; all sounds have 16 kHz. A page of more than 10 MB is
-    refused.
+    Of one folder that holds many runs the best that fit are taken: of one model where there are such, with much held-out music, whose EEG contributed. Clips are shorter
+    where not all test seconds allow these lengths; all sounds have 16 kHz. A page of more than 10 MB is refused.
     """
     from eegviz import grid_page
 

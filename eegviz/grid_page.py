@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from eegviz import evaluation, listening, runs, splits, verdict
+from eegviz import _page_runs, catalogue, evaluation, listening, runs, splits, verdict
 from eegviz.errors import ParameterError
 from eegviz.headless import write_text
 from eegviz.listening import rows
@@ -82,7 +82,8 @@ def write(kind, paths, *, out, store=None):
     ----------
     kind : {"music", "imagined", "segments"}
     paths : sequence of path
-        Run folders; see `page` for which.
+        Run folders; see `page` for which. Or one folder that holds runs: the best that fit are taken, see
+        `eegviz._page_runs.choose`.
     out : path
         The file to write, ``.html``.
     store : path, optional
@@ -101,7 +102,11 @@ def write(kind, paths, *, out, store=None):
     if Path(out).suffix.lower() not in (".html", ".htm"):
         raise ParameterError(f"--out {str(out)!r}: expected the name of a page that ends in .html.")
     check_folder(out)
-    return write_text(out, page(kind, [runs.open(path) for path in paths], store=store))
+    if len(paths) == 1 and not (Path(paths[0]) / catalogue.CONFIG).exists() and catalogue.runs_of(paths[0]):
+        found = _page_runs.choose(kind, paths[0], store=store, fits=SECONDS_OF[kind])
+    else:
+        found = [runs.open(path) for path in paths]
+    return write_text(out, page(kind, found, store=store))
 
 
 def page(kind, found, *, store=None):
@@ -126,7 +131,7 @@ def page(kind, found, *, store=None):
         As in `write`; or the page would be larger than 10 MB.
     """
     _check_kind(kind)
-    named = _named(kind, found)
+    named = _page_runs.named(kind, found)
     data = _one_store(found, store)
     told = {run.path: verdict.sentence(evaluation.evaluate(run, store=data)) for run in found}
     html = _html(kind, PARTS[kind](named, data), told, found, data)
@@ -138,13 +143,29 @@ def page(kind, found, *, store=None):
     return html
 
 
+def _music_seconds(named, store):
+    """Length of the clips: as published, or the most that all can have."""
+    return min(
+        rows.common_seconds(run, store, wanted=SECONDS["music"], n_listeners=2 if part == "seen" else UNSEEN_LISTENERS)
+        for part, run in named.items()
+    )
+
+
+def _imagined_seconds(named, store):
+    return rows.shared_seconds(named, store, wanted=SECONDS["imagined"])
+
+
+def _segments_seconds(named, store):
+    _page_runs.one_model(named)
+    return rows.shared_seconds(named, store, wanted=SECONDS["segments"])
+
+
+SECONDS_OF = {"music": _music_seconds, "imagined": _imagined_seconds, "segments": _segments_seconds}
+
+
 def _music(named, store):
     seen, unseen = named["seen"], named.get("unseen")
-    seconds = min(
-        rows.common_seconds(run, store, wanted=SECONDS["music"], n_listeners=n)
-        for run, n in ((seen, 2), (unseen, UNSEEN_LISTENERS))
-        if run is not None
-    )
+    seconds = _music_seconds(named, store)
     options = {"duration": seconds, "sr": SR, "overlap": _overlap(named.values())}
     parts = [
         _Part(
@@ -164,15 +185,14 @@ def _music(named, store):
 
 
 def _imagined(named, store):
-    seconds = rows.shared_seconds(named, store, wanted=SECONDS["imagined"])
+    seconds = _imagined_seconds(named, store)
     made = listening.conditions_grid(named, store, duration=seconds, sr=SR, overlap=_overlap(named.values()))
     text = "One listener a row, whose heard and imagined recordings are both held out, at the same seconds."
     return [_Part("Melodies", text, made, dict(named))]
 
 
 def _segments(named, store):
-    _one_model(named)
-    seconds = rows.shared_seconds(named, store, wanted=SECONDS["segments"])
+    seconds = _segments_seconds(named, store)
     made = listening.segments_grid(named, store, duration=seconds, sr=SR)
     text = (
         "Up to three segments of each of up to three pieces; one listener a piece, at seconds held out by both models."
@@ -183,81 +203,12 @@ def _segments(named, store):
 PARTS = {"music": _music, "imagined": _imagined, "segments": _segments}
 
 
-def _named(kind, found):
-    """The runs by the part they play on a page, or a refusal that says what was expected and what came."""
-    kinds = {
-        "music": (
-            {"seen": lambda run: not rows.holds_out_songs(run), "unseen": rows.holds_out_songs},
-            {"seen"},
-            "one run whose split is not song, and if wanted one whose split is song or subject_song",
-        ),
-        "imagined": (
-            {"Perceived": lambda run: not _imagines(run), "Imagined": _imagines},
-            {"Perceived", "Imagined"},
-            "one run of heard recordings and one of imagined ones (--condition imagery, or split condition:imagery)",
-        ),
-        "segments": (
-            {"Listener-independent": _strangers, "Listener-dependent": lambda run: not _strangers(run)},
-            {"Listener-independent", "Listener-dependent"},
-            "one run whose split is subject or subject_song and one whose split is another",
-        ),
-    }
-    parts, needed, expected = kinds[kind]
-    named = {name: [run for run in found if fits(run)] for name, fits in parts.items()}
-    fine = all(len(some) <= 1 for some in named.values()) and all(named[name] for name in needed)
-    talking = [run for run in found if run.config["model"]["name"] == "classifier"]
-    if not fine or talking:
-        came = "; ".join(
-            f"{run.path.name} ({run.config['model']['name']}, split {run.config['split']['spec']}, condition "
-            f"{run.config['features']['condition']})"
-            for run in found
-        )
-        what = "a classifier draws nothing" if talking and fine else f"found {came or 'none'}"
-        raise ParameterError(f"eegviz page {kind} takes {expected}; {what}.")
-    return {name: some[0] for name, some in named.items() if some}
-
-
-def _imagines(run):
-    return "imagery" in run.config["features"]["condition"].split(",")
-
-
-def _strangers(run):
-    return run.config["split"]["spec"].partition(":")[0] in ("subject", "subject_song")
-
-
 def _one_store(found, store):
     data = {run.config["data"]["fingerprint"]: run for run in found}
     if len(data) > 1:
         told = ", ".join(f"{run.path.name} of {run.provenance['store']}" for run in data.values())
         raise ParameterError(f"the runs of a page must be of one store; found {told}. Train them on the same one.")
     return found[0].store(store)
-
-
-def _one_model(named):
-    """Refuse runs whose model, features or training differ: a difference between them would not be the listener's.
-
-    How many windows train cannot be the same where one split holds out listeners; it stands in the caption.
-    """
-    (one, first), (other, second) = named.items()
-    ours, theirs = _trained(first.config), _trained(second.config)
-    differ = [what for what in ours | theirs if ours.get(what) != theirs.get(what)]
-
-    def told(found):
-        return ", ".join(f"{what} {found.get(what, 'as in the preset')}" for what in differ)
-
-    if differ:
-        raise ParameterError(
-            "eegviz page segments compares listeners, so its runs must be of one model, with the same features and training; "
-            f"{', '.join(differ)} differ: {one.lower()} is {first.path.name} ({told(ours)}), {other.lower()} is "
-            f"{second.path.name} ({told(theirs)}). Train both with the same settings and another --split."
-        )
-
-
-def _trained(config):
-    """What a run was trained with, but for the split and the seed, by name."""
-    model = config["model"]
-    settings = {"model": model["name"], "preset": model["preset"], **model["settings"]}
-    return {**settings, **{f"feature {name}": value for name, value in config["features"].items()}}
 
 
 def _overlap(found):

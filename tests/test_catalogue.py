@@ -82,10 +82,14 @@ def test_runs_are_listed_scored_first_with_labels_of_their_own(tiny_store, tmp_p
     )
     assert len({row["label"] for row in table}) == len(table)
     assert "tiny · cnn · periodogram · repeat · not scored" in {row["label"] for row in table}
-    line = catalogue.describe(found).splitlines()[0]
+    head, line, *others = catalogue.describe(found).splitlines()
+    assert head.split()[:7] == ["run", "data", "model", "input", "sound", "split", "verdict"]
     assert line.startswith(f"{blocked.path.name}  tiny  cnn")
-    assert "cannot tell" in line
-    assert plain.path.name in catalogue.describe(found)
+    assert [line.index(word) for word in ("mel-db", "blocked  ", "cannot tell")] == [
+        head.index(word) for word in ("sound", "split", "verdict")
+    ]
+    assert any(one.startswith(plain.path.name) for one in others)
+    assert others[-1] == f"{len(table) - 1} of {len(table)} runs have no verdict yet: eegviz evaluate RUN scores one."
     assert _state_listen.first_choice(found, list(found.run_paths)) == blocked.path.name
 
 

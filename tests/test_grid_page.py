@@ -5,7 +5,7 @@ import dataclasses
 import bs4
 import pytest
 
-from eegviz import grid_page, listening, runs, store, training
+from eegviz import evaluation, grid_page, listening, runs, store, training
 from eegviz.errors import ParameterError
 from eegviz.listening import rows
 from tests import page_content
@@ -167,6 +167,29 @@ def test_imagined_has_a_column_for_each_condition(made, small, monkeypatch, tmp_
 def test_wrong_runs_are_refused_in_one_message(made, kind, splits, message):
     with pytest.raises(ParameterError, match=message):
         grid_page.page(kind, [made[split] for split in splits])
+
+
+def test_of_a_folder_the_best_runs_that_fit_are_taken(made, small, tiny_store, tmp_path):
+    folder = made["repeat"].path.parent
+    for run in made.values():
+        evaluation.evaluate(run, store=small)
+    taken = {}
+    for kind in ("music", "segments"):
+        out = tmp_path / f"{kind}.html"
+        assert eegviz("page", kind, folder, "--out", out).stdout.strip() == str(out)
+        taken[kind] = {name for name, run in made.items() if run.path.name in out.read_text(encoding="utf-8")}
+    assert taken == {"music": {"repeat", "song:song23"}, "segments": {"repeat", "subject:50"}}
+    for kind, where, message in (
+        (
+            "imagined",
+            small,
+            r"one run of heard recordings and one of imagined ones.*of the 4 scored runs in .* none fit\.",
+        ),
+        ("music", tiny_store, r"of the 0 scored runs"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            grid_page.write(kind, [folder], out=tmp_path / "x.html", store=where.path)
+    assert not (tmp_path / "x.html").exists()
 
 
 def test_runs_of_two_stores_and_classifiers_are_refused(made, tiny_store):
