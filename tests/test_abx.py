@@ -391,6 +391,7 @@ def test_the_texts_say_the_numbers_of_the_test(made):
     assert "It has 8 trials, and takes" in few.consent
     assert "Now 8 trials that count. From" in few.begin
     assert "at most 30 minutes" in words.consent
+    assert "how often you played each sound, the date and time of each answer, and the name" in words.consent
     assert "3 seconds" in words.task
     assert "after 60 seconds" in words.task
     assert "headphones" in words.headphones

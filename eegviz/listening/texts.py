@@ -79,9 +79,9 @@ def texts(task, *, n_practice, n_trials, n_attention, duration, trial_s, total_s
             f"This test asks whether music can be recognised from what a computer draws from brain waves. It has {numbers}, "
             f"and takes at most {minutes}. Taking part is voluntary: you may stop "
             "at any time by closing the page, without giving a reason. Kept are your answers, how long each took, how often "
-            "you played each sound, the time of day, and the name or number that you choose here, which need not be your "
-            "own; leave it empty for a random one. Nothing else is kept. With that name or number you can have your answers "
-            "deleted. Some sounds are noisy. If you have questions, ask the person who gave you this test."
+            "you played each sound, the date and time of each answer, and the name or number that you choose here, which "
+            "need not be your own; leave it empty for a random one. Nothing else is kept. With that name or number you can "
+            "have your answers deleted. Some sounds are noisy. If you have questions, ask the person who gave you this test."
         ),
         agree="I have read this and want to take part",
         headphones=(
