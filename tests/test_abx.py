@@ -396,11 +396,13 @@ def test_the_texts_say_the_numbers_of_the_test(made):
     assert "after 60 seconds" in words.task
     assert "headphones" in words.headphones
     assert "volume" in words.volume
-    assert words.question in ("Which of the two, A or B, was made from X?",)
-    assert words.choice == "{} was made from X"
+    assert words.question == "Which of the two, A or B, belongs to X?"
+    assert words.choice == "{} belongs to X"
+    assert "the other from people who heard other music, or another part of the same song." in words.task
     other = pretend.paper_design(task="2afc").texts
     assert "A and B are two pieces of music" in other.task
-    assert other.choice == "X was made from {}"
+    assert other.question == "Which of the two, A or B, does X belong to?"
+    assert other.choice == "X belongs to {}"
 
 
 def test_by_command_the_other_way_round(run, tmp_path):

@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 QUESTIONS = {
-    "abx": "Which of the two, A or B, was made from X?",
-    "2afc": "Which of the two, A or B, was X made from?",
+    "abx": "Which of the two, A or B, belongs to X?",
+    "2afc": "Which of the two, A or B, does X belong to?",
 }
-CHOICES = {"abx": "{} was made from X", "2afc": "X was made from {}"}  # {}: A or B
+CHOICES = {"abx": "{} belongs to X", "2afc": "X belongs to {}"}  # {}: A or B
 _TASKS = {
     "abx": (
         "In each trial you hear three sounds. X is a piece of music. A and B are attempts of a computer to draw music from "
         "the brain waves of people who listened: one of them from people who heard X, the other from people who heard "
-        "something else. Choose the one that belongs to X."
+        "other music, or another part of the same song. Choose the one that belongs to X."
     ),
     "2afc": (
         "In each trial you hear three sounds. X is an attempt of a computer to draw music from the brain waves of a person "
