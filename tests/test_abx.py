@@ -160,7 +160,7 @@ def test_music_that_comes_again_is_counted_in_a_note(n_songs, n_listeners, n_sta
 
 def test_a_pool_without_moments_to_spare_says_so():
     design = abx.arrange(pool(3, 6, 3))  # one moment in each third of each song
-    note = "practice uses 4 moments that come again in scored trials, so that who has heard them may know more"
+    note = "practice uses 4 moments that come again in scored trials, so that whoever has heard them may know more"
     assert note in " ".join(design.notes)
     assert f"note: {note[:40]}" in design.describe()
     for version in (1, 2):

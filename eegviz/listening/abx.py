@@ -9,8 +9,8 @@ parameter here: how foils were chosen, the attention checks, level, fades and ra
 ``task="2afc"`` turns it round, as identification does: X is a reconstruction, A and B are two originals. Both tasks have chance 1/2.
 
 A foil of **another song** asks what a song classifier is asked. A foil of the **same song**, five other seconds, asks whether
-the second can be heard, which a song's mean sound cannot answer; where songs repeat themselves, so may the foil. Every
-trial says which it has.
+the second can be heard, which a song's mean sound cannot answer; where songs repeat themselves, so may the foil.
+`Planned.foil_kind` records which it is; participants are not told.
 
 Practice and attention checks have music of their own, which no scored trial plays, as long as the trials stay as evenly
 spread without it; where they would not, `Design.notes` says how many moments come again.
@@ -260,7 +260,7 @@ def _shortfalls(made):
     for what, block in (("practice uses", PRACTICE), ("attention checks use", ATTENTION)):
         if n := len(_again(made.trials, block, duration=made.duration)):
             notes.append(
-                f"{what} {n} moment{'s' * (n != 1)} that come{'s' * (n == 1)} again in scored trials, so that who has heard "
+                f"{what} {n} moment{'s' * (n != 1)} that come{'s' * (n == 1)} again in scored trials, so that whoever has heard "
                 f"{'them' if n != 1 else 'it'} may know more: the test seconds hold too few for both"
             )
     listeners = {one.target.listener for one in main}
