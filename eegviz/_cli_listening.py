@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from eegviz.errors import EegvizError
+from eegviz.errors import DataError, EegvizError
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Make a listening test, and read what its answers show."
@@ -86,9 +86,15 @@ def summary(
         if folder == test and not any(test.glob("*.jsonl")):
             abx.check_is_test(test)
         found = answers.read(folder)
-        print(ability.summarise(found, alpha=alpha, min_attention=min_attention, seed=seed))
-    if csv is not None:
+    if csv is not None:  # before the statistics, which may find nobody to count
         print(headless.write_text(csv, answers.to_csv(found.table)))
+    with _options_named():
+        try:
+            print(ability.summarise(found, alpha=alpha, min_attention=min_attention, seed=seed))
+        except DataError as error:
+            raise (
+                error if csv is None else DataError(f"the CSV is written, but no statistics follow: {error}")
+            ) from None
 
 
 @app.command()

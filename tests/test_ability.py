@@ -1,5 +1,7 @@
 """What answers show: exact binomials, pooled estimate and intervals, who is left out; and pretend listeners who check all of it."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -297,6 +299,31 @@ def test_a_summary_without_listeners_says_what_would_help(tmp_path, design):
     pretend.play(design, 1, attention=0.0, folder=tmp_path / "failed")
     found = eegviz("listening-test", "summary", tmp_path / "failed", ok=False)
     assert "Wait for another listener, or lower --min-attention." in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("n_finished", "why"),
+    [
+        (2, r"attention checks: 0 of 2 right.*Wait for another listener, or lower --min-attention\."),
+        (0, r"not finished \(1 of 30 trials answered\)\)\. Wait until one has answered all trials\."),
+    ],
+)
+def test_the_answers_are_written_even_when_nobody_counts(tmp_path, design, n_finished, why):
+    if n_finished:
+        pretend.play(design, n_finished, attention=0.0, folder=tmp_path / "answers")
+    else:
+        one = session.begin(design, tmp_path / "answers", participant="anna", consent=True, simulated=True)
+        one.current()
+        one.answer("A")
+        one.close()
+    found = eegviz("listening-test", "summary", tmp_path, "--csv", tmp_path / "all.csv", ok=False)
+    assert found.returncode == 2
+    assert found.stdout.split() == [str(tmp_path / "all.csv")]
+    written = pd.read_csv(tmp_path / "all.csv")
+    assert len(written) == (30 * n_finished or 1)
+    assert re.search(
+        r"^eegviz: the CSV is written, but no statistics follow: no listener's answers count \(.*" + why, found.stderr
+    )
 
 
 def test_messages_of_the_command_name_its_options():

@@ -93,6 +93,80 @@ def test_any_design_is_as_even_as_its_numbers_allow(n_songs, n_listeners, n_tria
             assert not same or abs(one.target.start - one.foil.start) >= 5  # never the seconds of X
 
 
+# ------------------------------------------------------------------ practice has music of its own
+
+
+def seconds_of(examples, duration=5):
+    """All seconds of music that some examples play."""
+    return {(one.song, second) for one in examples for second in range(one.start, one.start + duration)}
+
+
+def shared_seconds(design, block):
+    """The seconds of music of a block's X, A and B that are X, A or B of a scored trial, too."""
+    main, own = ([one for one in design.trials if one.block == wanted] for wanted in (abx.MAIN, block))
+    scored, mine = (seconds_of(e for one in some for e in (one.target, one.foil)) for some in (main, own))
+    return scored & mine
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n_songs=st.integers(2, 5), n_listeners=st.integers(6, 8), n_starts=st.sampled_from([6, 9, 12, 24]),
+    n_practice=st.sampled_from([0, 2, 4]), n_attention=st.integers(0, 2), task=st.sampled_from(abx.TASKS), seed=st.integers(0, 1000),
+)  # fmt: skip
+def test_practice_and_checks_play_no_music_of_a_scored_trial(
+    n_songs, n_listeners, n_starts, n_practice, n_attention, task, seed
+):
+    there = pool(n_songs, n_listeners, n_starts)
+    n_trials = 3 * n_songs if n_songs * n_starts < 24 else 24  # each third of a song can do without one moment
+    design = abx.arrange(there, task=task, n_trials=n_trials, n_practice=n_practice, n_attention=n_attention, seed=seed)
+    assert not shared_seconds(design, abx.PRACTICE)
+    assert not shared_seconds(design, abx.ATTENTION)
+    assert "again in scored trials" not in " ".join(design.notes)
+    practice = [one.target.moment for one in design.trials if one.block == abx.PRACTICE]
+    assert len(set(practice)) == n_practice
+
+
+def test_the_music_of_practice_takes_nothing_from_the_balance():
+    there = pool(3, 6, 6)  # 18 moments: less than one for each of the 24 trials
+    design = abx.arrange(there)
+    assert not shared_seconds(design, abx.PRACTICE) | shared_seconds(design, abx.ATTENTION)
+    assert len({one.target for v in (1, 2) for one in main_of(design, v)}) == 48
+    for version in (1, 2):
+        targets = [one.target for one in main_of(design, version)]
+        assert (
+            set(Counter(t.song for t in targets).values()) == set(Counter(t.position for t in targets).values()) == {8}
+        )
+        assert set(Counter(t.listener for t in targets).values()) == {4}
+        assert spread([(t.song, t.position) for t in targets]) == 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n_songs=st.integers(2, 4), n_listeners=st.integers(1, 4), n_starts=st.integers(4, 8), n_trials=st.integers(4, 8),
+    shift=st.sampled_from([0, 2]), seed=st.integers(0, 1000),
+)  # fmt: skip
+def test_music_that_comes_again_is_counted_in_a_note(n_songs, n_listeners, n_starts, n_trials, shift, seed):
+    there = [
+        replace(one, start=one.start + shift * (one.listener == "E0")) for one in pool(n_songs, n_listeners, n_starts)
+    ]
+    design = abx.arrange(there, n_trials=n_trials, same_song=0, seed=seed)
+    for block, words in ((abx.PRACTICE, "practice uses"), (abx.ATTENTION, "attention checks use")):
+        shared = shared_seconds(design, block)
+        own = {e for one in design.trials if one.block == block for e in (one.target, one.foil)}
+        n = len({e.moment for e in own if seconds_of([e]) & shared})
+        said = [note for note in design.notes if note.startswith(words)]
+        assert [note.split()[2 if block == abx.PRACTICE else 3] for note in said] == ([str(n)] if n else [])
+
+
+def test_a_pool_without_moments_to_spare_says_so():
+    design = abx.arrange(pool(3, 6, 3))  # one moment in each third of each song
+    note = "practice uses 4 moments that come again in scored trials, so that whoever has heard them may know more"
+    assert note in " ".join(design.notes)
+    assert f"note: {note[:40]}" in design.describe()
+    for version in (1, 2):
+        assert spread([(one.target.song, one.target.position) for one in main_of(design, version)]) == 1
+
+
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10_000), who=st.text(min_size=1, max_size=20), n_trials=st.integers(6, 30))
 def test_sides_are_balanced_for_every_participant(seed, who, n_trials):
@@ -317,15 +391,18 @@ def test_the_texts_say_the_numbers_of_the_test(made):
     assert "It has 8 trials, and takes" in few.consent
     assert "Now 8 trials that count. From" in few.begin
     assert "at most 30 minutes" in words.consent
+    assert "how often you played each sound, the date and time of each answer, and the name" in words.consent
     assert "3 seconds" in words.task
     assert "after 60 seconds" in words.task
     assert "headphones" in words.headphones
     assert "volume" in words.volume
-    assert words.question in ("Which of the two, A or B, was made from X?",)
-    assert words.choice == "{} was made from X"
+    assert words.question == "Which of the two, A or B, belongs to X?"
+    assert words.choice == "{} belongs to X"
+    assert "the other from people who heard other music, or another part of the same song." in words.task
     other = pretend.paper_design(task="2afc").texts
     assert "A and B are two pieces of music" in other.task
-    assert other.choice == "X was made from {}"
+    assert other.question == "Which of the two, A or B, does X belong to?"
+    assert other.choice == "X belongs to {}"
 
 
 def test_by_command_the_other_way_round(run, tmp_path):

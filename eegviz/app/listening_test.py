@@ -10,11 +10,11 @@ from eegviz.app.listen import run_names
 from eegviz.app.sheet import Sheet, dispatcher
 
 TITLE = "Listening test"
-QUESTION = "Can people tell which reconstruction was made from a song?"
+QUESTION = "Can people tell which reconstruction belongs to a song?"
 NONE = "There is no listening test here yet. Make one of a run; its sounds are made once, in less than a minute."
 ABOUT = (
     "AB-X, as in EEG2Mel's evaluation: X is five seconds of a song, A and B are two reconstructions from EEG. A person says which "
-    "of the two was made from X, 24 times after 4 for practice. By chance 12 of 24 are right; at least 17 are needed to tell "
+    "of the two belongs to X, 24 times after 4 for practice. By chance 12 of 24 are right; at least 17 are needed to tell "
     "a listener from chance at 5 % (exact binomial). In some trials the other reconstruction is of the same song, in some of "
     "another. A run that holds out few seconds gets a shorter test."
 )

@@ -5,7 +5,7 @@ many of the beginning, middle and end within each song; examples that no other v
 Within a version every reconstruction is heard twice, once as the answer and once as the foil: how often a sound is heard
 then tells nothing about it.
 
-Functions: `choose`, `mix_kinds`, `pair_foils`, `sides`, `order`.
+Functions: `choose`, `set_aside`, `apart`, `unevenness`, `mix_kinds`, `pair_foils`, `sides`, `order`.
 """
 
 from __future__ import annotations
@@ -158,6 +158,59 @@ def _keys(one):
         ("song", one.song), ("cell", one.song, one.position), ("position", one.position), ("listener", one.listener),
         ("moment", *one.moment), ("pair", one.song, one.listener),
     )  # fmt: skip
+
+
+def set_aside(pool, n, *, duration, rng):
+    """Moments that some trials can leave to others: of different songs and thirds, and the last of no third where that can be.
+
+    Returns
+    -------
+    list of (str, int)
+        Song and second, at most `n`, the best first; none shares a second with another.
+    """
+    left = sorted({(*one.moment, one.position) for one in pool})
+    made, count = [], Counter()
+    while left and len(made) < n:
+        room = Counter((song, position) for song, _, position in left)
+        jitter = rng.random(len(left))
+
+        def cost(i, left=left, room=room, jitter=jitter):
+            song, _, position = left[i]
+            there = room[song, position]
+            return there == 1, count[song], count[song, position], count[position], -there, jitter[i]
+
+        song, start, position = left[min(range(len(left)), key=cost)]
+        made.append((song, start))
+        count.update([song, (song, position), position])
+        left = [one for one in left if one[0] != song or abs(one[1] - start) >= duration]
+    return made
+
+
+def apart(pool, moments, *, duration):
+    """The examples of a pool that share no second of music with any of the moments."""
+    starts = {}
+    for song, start in moments:
+        starts.setdefault(song, set()).add(start)
+    return [one for one in pool if all(abs(one.start - start) >= duration for start in starts.get(one.song, ()))]
+
+
+def unevenness(targets, foils, pool):
+    """How far a version is from even, smaller is better.
+
+    Returns
+    -------
+    tuple of int
+        Difference of the largest and smallest number of trials over songs, thirds of songs, thirds, EEG listeners of the
+        pool; how often the most frequent foil is heard; foils from the EEG listener of their target.
+    """
+    sizes = []
+    for of in (
+        lambda one: one.song, lambda one: (one.song, one.position), lambda one: one.position, lambda one: one.listener
+    ):  # fmt: skip
+        count = Counter(of(one) for one in targets)
+        sizes.append([count[key] for key in {of(one) for one in pool}])
+    alike = sum(one.listener == other.listener for one, other in zip(targets, foils, strict=True))
+    return *(max(one) - min(one) for one in sizes), max(Counter(foils).values()), alike
 
 
 def mix_kinds(targets, n_same, *, duration, rng):

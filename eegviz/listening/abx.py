@@ -9,8 +9,11 @@ parameter here: how foils were chosen, the attention checks, level, fades and ra
 ``task="2afc"`` turns it round, as identification does: X is a reconstruction, A and B are two originals. Both tasks have chance 1/2.
 
 A foil of **another song** asks what a song classifier is asked. A foil of the **same song**, five other seconds, asks whether
-the second can be heard, which a song's mean sound cannot answer; where songs repeat themselves, so may the foil. Every
-trial says which it has.
+the second can be heard, which a song's mean sound cannot answer; where songs repeat themselves, so may the foil.
+`Planned.foil_kind` records which it is; participants are not told.
+
+Practice and attention checks have music of their own, which no scored trial plays, as long as the trials stay as evenly
+spread without it; where they would not, `Design.notes` says how many moments come again.
 
 Reconstructions are made of TEST seconds of the run only. What a test can prove rests on its split: from an interleaved
 split a listener may recognise what the model knows of the recording, without the brain. `Design.about` carries the label.
@@ -56,21 +59,10 @@ def arrange(
         task=task, n_trials=n_trials, n_practice=n_practice, n_attention=n_attention, n_versions=n_versions,
         same_song=same_song, duration=duration, trial_s=trial_s, total_s=total_s,
     )  # fmt: skip
-    rng = np.random.default_rng(seed)
-    versions = _balance.choose(pool, [n_trials] * n_versions, rng=rng)
-    used = [one for chosen in versions for one in chosen]
-    (practice,) = _balance.choose(_fresh(pool, used, n_practice), [n_practice], used=used, rng=rng)
-    (checks,) = _balance.choose(
-        _fresh(pool, used + practice, n_attention), [n_attention], used=used + practice, rng=rng
-    )
-    trials = []
-    for version, targets in [(0, practice), *enumerate(versions, 1)]:
-        block, n_same = (
-            (MAIN, round(same_song * n_trials)) if version else (PRACTICE, 0 if same_song < 1 else n_practice)
-        )
-        name = f"{version}-{{:02d}}" if version else "practice-{}"
-        trials += _with_foils(targets, n_same, block=block, version=version, name=name, duration=duration, rng=rng)
-    trials += _checks(checks, pool, duration=duration, rng=rng)
+    trials = _own_music(
+        pool, n_practice=n_practice, n_attention=n_attention, n_trials=n_trials, n_versions=n_versions, same_song=same_song,
+        duration=duration, seed=seed,
+    )  # fmt: skip
     made = Design(
         task, tuple(trials), n_versions, duration, trial_s, total_s, seed,
         own_texts or texts(
@@ -152,11 +144,72 @@ def design(run, store, *, progress=None, **options) -> Design:
     return make_sounds(planned, run, store, windows=windows, split=split, progress=progress)
 
 
-def _fresh(pool, used, n):
-    """The examples that are not used yet, where they are enough and of as many songs as a foil needs; else all."""
-    fresh = sorted(set(pool) - set(used))
-    enough = len(fresh) >= n and len({one.song for one in fresh}) >= min(2, len({one.song for one in pool}))
-    return fresh if enough else pool
+def _own_music(pool, *, n_practice, n_attention, duration, seed, **options):
+    """All trials. Practice and checks have music of their own, where the scored trials are as even without it."""
+    options |= {"n_practice": n_practice, "n_attention": n_attention, "duration": duration, "seed": seed}
+    wanted = n_practice + n_attention
+    first = _trials(pool, pool, **options)
+    own = {one.target.moment for one in first if one.block != MAIN}
+    if len(own) == wanted and not _again(first, duration=duration):
+        return first
+    rng = np.random.default_rng(seed)
+    aside = _balance.set_aside(pool, max(2, wanted), duration=duration, rng=rng) if wanted else []
+    for n in range(len(aside), 1, -1):  # practice needs two moments: the foil is of the other
+        try:
+            made = _trials(pool, _balance.apart(pool, aside[:n], duration=duration), **options)
+        except ParameterError:
+            continue
+        as_even = all(new <= old for new, old in zip(_evenness(made, pool), _evenness(first, pool), strict=True))
+        if as_even and not _again(made, duration=duration):
+            return made
+    return first
+
+
+def _trials(pool, scored, *, n_trials, n_practice, n_attention, n_versions, same_song, duration, seed):
+    """All trials, those that count out of the examples `scored`, the others where it can be of music that does not count."""
+    rng = np.random.default_rng(seed)
+    versions = _balance.choose(scored, [n_trials] * n_versions, rng=rng)
+    used = [one for chosen in versions for one in chosen]
+    free = _balance.apart(pool, {one.moment for one in used}, duration=duration)
+    used += set(pool) - set(free)  # better no example of their music, either
+    (practice,) = _balance.choose(_enough(n_practice, pool, free), [n_practice], used=used, rng=rng)
+    new = _balance.apart(free, {one.moment for one in practice}, duration=duration)
+    (checks,) = _balance.choose(_enough(n_attention, pool, new, free), [n_attention], used=used + practice, rng=rng)
+    trials = []
+    for version, targets in [(0, practice), *enumerate(versions, 1)]:
+        block, n_same = (
+            (MAIN, round(same_song * n_trials)) if version else (PRACTICE, 0 if same_song < 1 else n_practice)
+        )
+        name = f"{version}-{{:02d}}" if version else "practice-{}"
+        trials += _with_foils(targets, n_same, block=block, version=version, name=name, duration=duration, rng=rng)
+    return [*trials, *_checks(checks, free, pool, duration=duration, rng=rng)]
+
+
+def _enough(n, pool, *better):
+    """The first of some lists of examples that has `n` and as many songs as a foil needs; else the pool."""
+    songs = min(2, len({one.song for one in pool}))
+    return next((some for some in better if len(some) >= n and len({one.song for one in some}) >= songs), pool)
+
+
+def _again(trials, *blocks, duration):
+    """The moments of practice and checks (or `blocks`) that share seconds with those of scored trials."""
+    pairs = [(one.block, example) for one in trials for example in (one.target, one.foil)]
+    others = {example for block, example in pairs if block in (blocks or (PRACTICE, ATTENTION))}
+    scored = {example.moment for block, example in pairs if block == MAIN}
+    return {one.moment for one in others - set(_balance.apart(others, scored, duration=duration))}
+
+
+def _evenness(trials, pool):
+    """What `_balance.unevenness` says of each version."""
+    main = {}
+    for one in trials:
+        if one.block == MAIN:
+            main.setdefault(one.version, []).append(one)
+    return [
+        value
+        for some in main.values()
+        for value in _balance.unevenness([one.target for one in some], [one.foil for one in some], pool)
+    ]
 
 
 def _with_foils(targets, n_same, *, block, version, name, duration, rng):
@@ -172,13 +225,15 @@ def _with_foils(targets, n_same, *, block, version, name, duration, rng):
     ]
 
 
-def _checks(targets, pool, *, duration, rng):
-    """Attention checks: the original against that of another song, or where there is none of other seconds."""
+def _checks(targets, free, pool, *, duration, rng):
+    """Attention checks: the original against that of another song, or where there is none of other seconds; out of `free` first."""
     made = []
     for i, one in enumerate(targets, 1):
-        others = [other for other in pool if other.song != one.song]
-        kind = OTHER_SONG if others else SAME_SONG
-        others = others or [other for other in pool if abs(other.start - one.start) >= duration]
+        others, kind = [], OTHER_SONG
+        for some in (free, pool):
+            others = others or [other for other in some if other.song != one.song]
+        for some in (free, pool) if not others else ():
+            others, kind = others or _balance.apart(some, [one.moment], duration=duration), SAME_SONG
         if not others:
             raise ParameterError(
                 "the test seconds hold one stretch only: nothing to compare it with. Ask for shorter clips."
@@ -202,6 +257,12 @@ def _shortfalls(made):
     practice = {one.target for one in made.trials if one.block == PRACTICE}
     if again := len(practice & set(reuse)):
         notes.append(f"{again} of {len(practice)} practice examples are in the test too")
+    for what, block in (("practice uses", PRACTICE), ("attention checks use", ATTENTION)):
+        if n := len(_again(made.trials, block, duration=made.duration)):
+            notes.append(
+                f"{what} {n} moment{'s' * (n != 1)} that come{'s' * (n == 1)} again in scored trials, so that whoever has heard "
+                f"{'them' if n != 1 else 'it'} may know more: the test seconds hold too few for both"
+            )
     listeners = {one.target.listener for one in main}
     if made.task == "abx":
         if len(listeners) == 1:

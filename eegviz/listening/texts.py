@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 QUESTIONS = {
-    "abx": "Which of the two, A or B, was made from X?",
-    "2afc": "Which of the two, A or B, was X made from?",
+    "abx": "Which of the two, A or B, belongs to X?",
+    "2afc": "Which of the two, A or B, does X belong to?",
 }
-CHOICES = {"abx": "{} was made from X", "2afc": "X was made from {}"}  # {}: A or B
+CHOICES = {"abx": "{} belongs to X", "2afc": "X belongs to {}"}  # {}: A or B
 _TASKS = {
     "abx": (
         "In each trial you hear three sounds. X is a piece of music. A and B are attempts of a computer to draw music from "
         "the brain waves of people who listened: one of them from people who heard X, the other from people who heard "
-        "something else. Choose the one that belongs to X."
+        "other music, or another part of the same song. Choose the one that belongs to X."
     ),
     "2afc": (
         "In each trial you hear three sounds. X is an attempt of a computer to draw music from the brain waves of a person "
@@ -79,9 +79,9 @@ def texts(task, *, n_practice, n_trials, n_attention, duration, trial_s, total_s
             f"This test asks whether music can be recognised from what a computer draws from brain waves. It has {numbers}, "
             f"and takes at most {minutes}. Taking part is voluntary: you may stop "
             "at any time by closing the page, without giving a reason. Kept are your answers, how long each took, how often "
-            "you played each sound, the time of day, and the name or number that you choose here, which need not be your "
-            "own; leave it empty for a random one. Nothing else is kept. With that name or number you can have your answers "
-            "deleted. Some sounds are noisy. If you have questions, ask the person who gave you this test."
+            "you played each sound, the date and time of each answer, and the name or number that you choose here, which "
+            "need not be your own; leave it empty for a random one. Nothing else is kept. With that name or number you can "
+            "have your answers deleted. Some sounds are noisy. If you have questions, ask the person who gave you this test."
         ),
         agree="I have read this and want to take part",
         headphones=(
