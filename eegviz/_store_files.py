@@ -44,11 +44,6 @@ def read_manifest(path):
             hint = f"; {partial} is an unfinished ingest: run the same ingest again to finish it"
         elif old.is_dir() and path.name:
             hint = f"; {old} is the store that was being replaced: rename it back"
-        elif found == "nothing":
-            hint = (
-                "; if it has moved, give its new folder (eegviz evaluate and reconstruct: --store FOLDER), else "
-                "make one with `eegviz ingest` or `eegviz demo`"
-            )
         else:
             hint = "; make one with `eegviz ingest` or `eegviz demo`"
         raise DataError(f"{path} is not a store: expected a folder with manifest.json, found {found}{hint}")

@@ -135,7 +135,7 @@ def ingest(
 
 @app.command()
 def info(
-    path: Annotated[Path, typer.Argument(metavar="STORE", help="Folder of a store, or a folder of runs.")],
+    path: Annotated[Path, typer.Argument(metavar="STORE", help="Folder of a store, or one that holds runs.")],
     verify: Annotated[bool, typer.Option("--verify", help="Check every checksum of a store.")] = False,
 ):
     """Show what a store holds, or the runs in a folder.

@@ -91,6 +91,11 @@ class Run:
 
     def store(self, path=None):
         """The store of this run: the one it was trained on, or the one at `path`, whose data must be the same."""
+        if path is None and not Path(self.provenance["store"]).exists():
+            raise DataError(
+                f"{self.path} was trained on the store {self.provenance['store']}, which is not there any more. If it has moved, "
+                "give its new folder: --store FOLDER."
+            )
         opened = store.open(path or self.provenance["store"])
         if opened.fingerprint != self.config["data"]["fingerprint"]:
             raise DataError(

@@ -62,7 +62,9 @@ def test_info_lists_the_runs_of_a_folder(trained):
     folder = Path(trained)
     for path in (folder, folder.parent):
         lines = eegviz("info", path).stdout.splitlines()
-        assert any(line.split()[:5] == [folder.name, "tiny", "cnn", "periodogram", "repeat"] for line in lines)
+        assert any(
+            line.split()[:6] == [folder.name, "tiny", "cnn", "periodogram", "mel-db", "repeat"] for line in lines
+        )
     assert "--verify checks a store" in eegviz("info", folder.parent, "--verify", ok=False).stderr
 
 
@@ -138,8 +140,8 @@ def test_a_store_that_has_moved_is_named_with_store(tiny_store, trained, tmp_pat
     sound = ("--recording", "S01_song21_r2", "--duration", 3, "--out", tmp_path / "x.wav")
     for command in (("evaluate", copy), ("reconstruct", copy, *sound)):
         said = eegviz(*command, ok=False).stderr
-        assert f"{gone} is not a store: expected a folder with manifest.json, found nothing" in said
-        assert "if it has moved, give its new folder (eegviz evaluate and reconstruct: --store FOLDER)" in said
+        assert f"was trained on the store {gone}, which is not there any more." in said
+        assert "If it has moved, give its new folder: --store FOLDER." in said
     assert "VERDICT" in eegviz("evaluate", copy, "--store", tiny_store.path).stdout
     assert "3 test" in eegviz("reconstruct", copy, *sound, "--store", tiny_store.path).stdout
 

@@ -1,4 +1,4 @@
-"""The section *Listening test*: which of two sounds was made from the third?"""
+"""The section *Listening test*: which of two sounds belongs to the third?"""
 
 from __future__ import annotations
 
