@@ -81,6 +81,21 @@ def test_each_tab_shows_its_section(chromium, address):
         assert seen.problems == []
 
 
+def test_a_folder_with_only_a_test_shows_the_test_alone(chromium, folder):
+    with app_data.served(folder / "listening") as (address, _):
+        for query in ("", "section=models", "section=tune&run=x"):
+            with Seen(chromium, width=375) as seen:
+                seen.open(address, query)
+                seen.page.get_by_role("button", name="Begin").wait_for(timeout=60_000)
+                assert [one.inner_text() for one in seen.page.get_by_role("heading", level=2).all()] == [
+                    "Listening test"
+                ]
+                assert seen.page.get_by_role("navigation").count() == 0
+                assert "Make another test" not in seen.page.evaluate(TEXT)
+                assert seen.page.evaluate("document.documentElement.scrollWidth") <= 375
+                assert (seen.problems, findings(seen.page)) == ([], [])
+
+
 def test_the_raw_browser_is_the_first_thing_that_a_server_draws(chromium, folder):
     with app_data.served(folder) as (address, _), Seen(chromium, width=375, dark=True) as seen:
         seen.page.goto(f"{address}/?section=data&view=Raw+EEG&start=2&n_channels=4", timeout=90_000)

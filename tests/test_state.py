@@ -197,6 +197,18 @@ def test_where_only_a_test_is_open_people_come_to_it_at_once(listening, app):
     assert state.AppState(app.catalogue).section == "data"
 
 
+def test_where_only_a_test_is_open_links_to_other_sections_come_back_to_it(listening):
+    path = listening.catalogue.tests[listening.test]
+    alone = state.AppState(catalogue.find([path]))
+    for section in ("models", "upload", "nowhere"):
+        assert alone.apply({"section": section, "model": "cnn"}) == []
+        assert alone.section == "test"
+    assert alone.apply({"section": "models", "participant": "p1"}) == []
+    assert alone.shared() == {"section": "test", "participant": "p1"}
+    with pytest.raises(ValueError, match="data"):
+        alone.section = "data"
+
+
 def test_the_page_says_where_a_test_is_written(app):
     place = app.of("test").place
     assert "reports/listening-tests/" in place
