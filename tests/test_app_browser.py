@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 import pytest
 
 from eegviz import state as states
+from eegviz.app.listening_test import ANOTHER
 from eegviz.listening import abx
 
 from . import app_data
@@ -91,9 +92,37 @@ def test_a_folder_with_only_a_test_shows_the_test_alone(chromium, folder):
                     "Listening test"
                 ]
                 assert seen.page.get_by_role("navigation").count() == 0
-                assert "Make another test" not in seen.page.evaluate(TEXT)
+                assert seen.page.get_by_text(ANOTHER).count() == 0
                 assert seen.page.evaluate("document.documentElement.scrollWidth") <= 375
                 assert (seen.problems, findings(seen.page)) == ([], [])
+
+
+def test_beside_a_test_another_can_be_made(chromium, folder, tmp_path):
+    size = {"n_trials": 2, "n_practice": 2, "n_attention": 0, "n_versions": 1, "duration": 1}
+    before = "\n".join(
+        (
+            f"import os; os.chdir({str(tmp_path)!r})",
+            f"from eegviz import _state_test as one; one.SIZES = ({size},)",  # the run holds out few seconds
+            "plan = one.abx.plan; one.abx.plan = lambda *a, **k: plan(*a, **(k | {'same_song': 0.0}))",
+        )
+    )
+    with app_data.served(folder, before=before) as (address, _), Seen(chromium) as seen:
+        seen.open(address, "section=test")
+        make = seen.page.get_by_role("button", name="Make a test")
+        seen.page.get_by_role("button", name="Begin").wait_for(timeout=60_000)
+        assert not make.is_visible()
+        seen.page.get_by_text(ANOTHER).click()
+        assert seen.page.get_by_label("Run to make a test of").is_visible()
+        make.click()
+        seen.page.get_by_text("is shown now").wait_for(timeout=60_000)
+        assert seen.page.locator("[data-name='test'] option").count() == 2
+        (made,) = (tmp_path / "reports" / "listening-tests").glob("*/design.json")
+        assert made.parent.name == next((folder / "runs").glob("*/config.json")).parent.name
+        seen.page.get_by_label("I have read this and want to take part").check()
+        seen.page.get_by_role("button", name="Begin").click()
+        seen.until(lambda: "Practice 1 of 2" in seen.page.evaluate(TEXT))
+        assert seen.page.get_by_text(ANOTHER).count() == 0
+        assert (seen.problems, seen.page.evaluate("window.hacked"), findings(seen.page)) == ([], None, [])
 
 
 def test_the_raw_browser_is_the_first_thing_that_a_server_draws(chromium, folder):

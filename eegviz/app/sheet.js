@@ -152,15 +152,22 @@ export function render({ model, el }) {
   };
   const build = () => {
     const focused = form.getRootNode().activeElement?.closest?.("[data-name]")?.dataset.name;
+    const opened = [...form.querySelectorAll("details.under[open] > summary")].map((one) => one.textContent);
     puts = {};
-    const nodes = plain(model.fields).map((field) => {
+    const nodes = [], folds = new Map();
+    for (const field of plain(model.fields)) {
       const [node, show] = KINDS[field.kind](field, send(field.name), press, give);
       node.dataset.name = field.name;
       puts[field.name] = show;
-      return node;
-    });
-    form.replaceChildren(...nodes);
-    form.hidden = !nodes.length;
+      if (!field.under) nodes.push(node);
+      else {
+        if (!folds.has(field.under)) folds.set(field.under, make("div", { class: "controls" }));
+        folds.get(field.under).append(node);
+      }
+    }
+    const below = [...folds].map(([words, box]) => make("details", { class: "under wide", open: opened.includes(words) }, make("summary", {}, words), box));
+    form.replaceChildren(...nodes, ...below);
+    form.hidden = !nodes.length && !below.length;
     put();
     const again = focused && form.querySelector(`[data-name="${CSS.escape(focused)}"]`);
     if (again) (again.matches("button") ? again : again.querySelector("select, input, button"))?.focus();
