@@ -52,6 +52,17 @@ def address(folder):
         yield address
 
 
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    """The address of a store with three runs."""
+    folder = tmp_path_factory.mktemp("several")
+    app_data.small_store(folder / "store")
+    for split in ("repeat", "random:80/10/10", "subject"):
+        app_data.trained(folder / "store", out=folder / "runs", split=split)
+    with app_data.served(folder) as (address, _):
+        yield address
+
+
 @pytest.mark.parametrize("section", SECTIONS)
 def test_a_section_opens_and_no_hostile_string_runs(chromium, address, section):
     with Seen(chromium) as seen:
@@ -182,6 +193,29 @@ def test_on_a_phone_nothing_scrolls_sideways(chromium, address, dark):
             assert findings(seen.page) == []
 
 
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_box_that_goes_on_says_so_and_one_that_does_not_is_silent(chromium, address, dark):
+    sideways, down = "Goes on to the right: scroll sideways", "48 rows: scroll down for more"
+    with Seen(chromium, width=375, dark=dark) as seen:
+        seen.open(address, "section=data")
+        table = seen.page.locator(".scroll").first
+        for box in (table, seen.page.locator("figure.picture").first):
+            hint = box.locator("xpath=preceding-sibling::*[1][contains(@class, 'wider')]")
+            hint.wait_for(timeout=30_000)
+            assert sideways in hint.inner_text()
+        assert down not in seen.page.evaluate(TEXT)
+        table.locator("tbody").evaluate(
+            "one => { for (let i = 0; i < 40; i++) one.append(one.rows[0].cloneNode(true)); }"
+        )
+        seen.page.get_by_text(down).wait_for(timeout=10_000)
+        buttons = [one.bounding_box() for one in seen.page.locator(".choice button").all()]
+        assert [len({one[side] for one in buttons}) for side in "xy"] == [2, 2]  # two rows of two, in columns
+        assert len({one["width"] for one in buttons}) == 1
+        seen.page.set_viewport_size({"width": 1400, "height": 900})
+        seen.until(lambda: seen.page.locator("figure.picture").first.evaluate("one => !one.previousElementSibling"))
+        assert (seen.problems, findings(seen.page)) == ([], [])
+
+
 def test_dark_follows_the_system(chromium, address):
     grounds = []
     for dark in (False, True):
@@ -190,6 +224,27 @@ def test_dark_follows_the_system(chromium, address):
             seen.page.wait_for_timeout(1500)
             grounds.append(seen.page.evaluate("getComputedStyle(document.body).backgroundColor"))
     assert grounds[0] != grounds[1]
+
+
+def test_chosen_runs_are_the_first_of_the_list(chromium, several):
+    with Seen(chromium) as seen:
+        seen.open(several, "section=models")
+        boxes = seen.page.get_by_role("checkbox")
+        fold = seen.page.get_by_text("Choose runs to compare")
+        fold.click()
+        names = [one.inner_text() for one in seen.page.locator(".ticks label").all()]
+        assert [one.is_checked() for one in boxes.all()] == [True, True, False]
+        boxes.nth(0).uncheck()
+        boxes.nth(2).check()
+        assert [one.is_checked() for one in boxes.all()] == [False, True, True]  # nothing moves under the pointer
+        seen.until(lambda: "compared=" in seen.page.url)
+        fold.click()
+        fold.click()
+        seen.until(lambda: [one.is_checked() for one in boxes.all()] == [True, True, False])
+        now = [one.inner_text() for one in seen.page.locator(".ticks label").all()]
+        assert sorted(now) == sorted(names)
+        assert now[-1] == names[0]
+        assert seen.problems == []
 
 
 def test_the_slider_changes_the_sound_and_the_link_brings_it_back(chromium, address):
