@@ -247,6 +247,26 @@ def test_chosen_runs_are_the_first_of_the_list(chromium, several):
         assert seen.problems == []
 
 
+def test_runs_side_by_side_begin_with_the_list_of_runs(chromium, several):
+    with Seen(chromium) as seen:
+        seen.open(several, "section=listen")
+        assert seen.page.get_by_label("Listeners").is_visible()
+        assert seen.page.get_by_role("checkbox").count() == 0
+        seen.page.get_by_role("button", name="Runs side by side").click()
+        second = seen.page.get_by_role("checkbox").nth(1)
+        second.wait_for()
+        assert seen.page.get_by_label("Listeners").count() == 0
+        second.check()
+        seen.until(lambda: "beside=" in seen.page.url)
+        assert second.is_visible()
+        seen.page.wait_for_timeout(500)
+        seen.page.locator('.body[aria-busy="true"]').wait_for(state="detached")
+        assert seen.page.evaluate(ERRORS) == []
+        assert (seen.problems, findings(seen.page)) == ([], [])
+        seen.page.get_by_role("button", name="Original and listeners").click()
+        seen.page.get_by_label("Listeners").wait_for()
+
+
 def test_the_slider_changes_the_sound_and_the_link_brings_it_back(chromium, address):
     with Seen(chromium) as seen:
         seen.open(address, "section=tune")
