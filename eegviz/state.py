@@ -72,7 +72,8 @@ class AppState(param.Parameterized):
     def shared(self):
         """What the address says: the section, and what in it is not as at first. A dict of str to str."""
         state = self.of(self.section)  # which notes how it was at first
-        found, at_first = {"section": self.section}, self._at_first[self.section]
+        found = {"section": self.section}
+        at_first = self._at_first[self.section] | getattr(state, "at_first", {})  # what follows from other values
         for name in state.SHARED:
             value = getattr(state, name)
             if value != at_first[name]:

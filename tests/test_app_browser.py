@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from eegviz import levels, runs
 from eegviz import state as states
 from eegviz.app.listening_test import ANOTHER
 from eegviz.listening import abx
@@ -281,6 +282,31 @@ def test_the_slider_changes_the_sound_and_the_link_brings_it_back(chromium, addr
     with Seen(chromium) as again:
         again.open(address, link.partition("?")[2])
         assert again.until(lambda: again.page.evaluate(SOUND)) == second
+
+
+def test_the_level_that_is_kept_for_a_song_is_named_and_the_controls_say_what_they_do(chromium, folder, address):
+    (path,) = (one.parent for one in (folder / "runs").glob("*/config.json"))
+    songs = [f"song{21 + i}" for i in range(2)]
+    for song in songs:
+        levels.keep(runs.open(path), song, levels.Level(56.5, chosen=app_data.HOSTILE[2]))
+    try:
+        with Seen(chromium, width=375) as seen:
+            seen.open(address, "section=tune")
+            level = seen.page.get_by_label("ref dB")
+            assert level.input_value() == "56.5"
+            told = level.evaluate(
+                "one => one.getRootNode().getElementById(one.getAttribute('aria-describedby')).innerText"
+            )
+            assert told == f"kept for this song: 56.5 dB, {app_data.HOSTILE[2]}"
+            assert seen.page.get_by_text("Griffin–Lim looks for one").is_visible()
+            assert seen.page.get_by_role("button", name="As in the published code").is_visible()
+            assert seen.page.evaluate("document.documentElement.scrollWidth") <= 375
+            assert (seen.problems, seen.page.evaluate("window.hacked"), findings(seen.page)) == ([], None, [])
+        with Seen(chromium) as seen:
+            seen.open(address, "section=tune&ref_db=50")
+            assert seen.page.get_by_label("ref dB").input_value() == "50"
+    finally:
+        levels.forget(runs.open(path))
 
 
 def play(seen, *labels):

@@ -120,6 +120,13 @@ const KINDS = {
   },
 };
 
+// A control with a line below it that says what it does.
+function explained(control, { name, hint }) {
+  const told = make("small", { id: `hint-${name}` }, hint);
+  (control.matches("label") ? control.querySelector("input, select") : control).setAttribute("aria-describedby", told.id);
+  return make("div", { class: "hinted" }, control, told);
+}
+
 // A box that is larger than its place says so, above it: a table, a picture, printed columns, a list of ticks.
 const BOXES = ".scroll, figure.picture, pre, .ticks";
 function tellEnds(box) {
@@ -183,7 +190,8 @@ export function render({ model, el }) {
     puts = {};
     const nodes = [], folds = new Map();
     for (const field of plain(model.fields)) {
-      const [node, show] = KINDS[field.kind](field, send(field.name), press, give);
+      const [own, show] = KINDS[field.kind](field, send(field.name), press, give);
+      const node = field.hint ? explained(own, field) : own;
       node.dataset.name = field.name;
       puts[field.name] = show;
       if (!field.under) nodes.push(node);

@@ -69,7 +69,7 @@ class Sheet(pn.viewable.Viewer):
     fields : dict of str to dict
         By the parameter's name: ``kind`` (select, choice, nav, range, checks, tick, text), ``label``, and what the kind
         needs; ``options``, ``min`` and ``max`` come from the parameter. ``names`` maps values to what a person reads;
-        controls with the same ``under`` stand below the others, folded under these words.
+        ``hint`` is a line that explains it; controls with the same ``under`` stand below the others, folded under these words.
     head, body : str
         Markup that `eegviz.app.html` made.
     buttons : dict of str to (str, callable) or (str, callable, str), optional
