@@ -17,7 +17,7 @@ ABOUT = (
 )
 HINTS = {
     "max_db": "How many dB the picture's darkest value lies below its brightest: wider is quieter between the notes. The paper has 100.",
-    "n_iter": "A picture holds no phase; Griffin–Lim looks for one in rounds. More sound less metallic and take longer. The published code has 32.",
+    "n_iter": "A picture holds no phase; Griffin–Lim looks for one in rounds. More rounds sound less metallic and take longer. The published code has 32.",
     "scale": "How decibels become sound. The published code takes them for power, so that ref dB also changes how noise-like it is.",
 }
 SCALES = {"power": "Correct decibels", "published": "As in the published code"}
