@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import param
 
-from eegviz import inversion, tuning
+from eegviz import features, inversion, levels, tuning
 from eegviz._state_listen import first_choice, playable
 from eegviz.catalogue import Shelf
 from eegviz.errors import DataError
@@ -45,14 +45,15 @@ class TuneState(param.Parameterized):
     run = param.Selector(objects=[None], label="Run")
     recording = param.Selector(objects=[None], label="Test recording")
     ref_db = param.Number(46.0, bounds=(tuning.LOW, tuning.HIGH), step=0.5, label="ref dB")
-    max_db = param.Number(100.0, bounds=MAX_DB, step=5, label="Range")
-    n_iter = param.Integer(inversion.N_ITER, bounds=N_ITER, step=4, label="Iterations")
+    max_db = param.Number(features.MAX_DB, bounds=MAX_DB, step=5, label="Dynamic range")
+    n_iter = param.Integer(inversion.N_ITER, bounds=N_ITER, step=4, label="Rounds of phase search")
     scale = param.Selector(objects=list(inversion.SCALES), default="power", label="Scale")
     SHARED = ("run", "recording", "ref_db", "max_db", "n_iter", "scale")
 
     def __init__(self, catalogue, **values):
         super().__init__(**values)
         self.catalogue = catalogue
+        self._about = None  # run and song whose level was set
         rows = playable(catalogue)
         if rows:
             self.param.run.objects = rows
@@ -64,10 +65,53 @@ class TuneState(param.Parameterized):
         self.param.ref_db.bounds = tuning.level_range(audio)
         names = self._test_recordings()
         self.param.recording.objects = names
-        low, high = tuning.level_range(audio)
-        level = min(max(self.ref_db, low), high)
         self.param.scale.objects = list(inversion.SCALES) if audio.endswith("-db") else ["power"]
-        self.param.update(recording=names[0], ref_db=level, scale="power")
+        self.param.update(recording=names[0], scale="power")
+        self._begin()
+
+    @param.depends("recording", watch=True)
+    def _begin(self):
+        """Start at the level of the song: another recording of it leaves what a person has set."""
+        about = self.run, self._song()
+        if about != self._about:
+            self._about = about
+            self.param.update(**self.at_first)
+
+    def _song(self):
+        """The song of the recording; None where its store cannot be read, which is told when the sound is made."""
+        try:
+            return self.catalogue.store_of(self.run).row(self.recording)["stimulus"]
+        except DataError:
+            return None
+
+    @property
+    def kept(self):
+        """The `eegviz.levels.Level` that the run has for the song on the scale, as reconstructions use it, or None."""
+        return self._kept(self.scale)
+
+    def _kept(self, scale):
+        try:
+            return levels.of(self.catalogue.run(self.run), self._song(), scale=scale) if self.run is not None else None
+        except DataError:  # a damaged file; told when the sound is made
+            return None
+
+    @property
+    def at_first(self):
+        """The settings that this run and song begin with: those kept for the song, else those of training; a dict."""
+        if self.run is None:
+            return {}
+        level = self._kept("power") or self._trained()
+        asked = {name: getattr(level, name) for name in ("ref_db", "max_db", "n_iter")}
+        bounds = {name: self.param[name].bounds for name in asked}
+        return {name: min(max(value, bounds[name][0]), bounds[name][1]) for name, value in asked.items()}
+
+    def _trained(self):
+        """The level of training for the song."""
+        settings = self.catalogue.run(self.run).config["features"]
+        usual = features.default_ref_db(settings["audio"])
+        own = settings.get("ref_db")
+        own = own.get(self._song()) if isinstance(own, dict) else own
+        return levels.Level(usual if own is None else float(own), max_db=settings.get("max_db", features.MAX_DB))
 
     def _test_recordings(self):
         scores = self.catalogue.run(self.run)

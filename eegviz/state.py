@@ -42,16 +42,21 @@ _KINDS = {
 
 
 class AppState(param.Parameterized):
-    """The section that is shown, and the state of each."""
+    """The section that is shown, and the state of each.
+
+    `test_alone` is True where listening tests are open and nothing else: then there is no other section, and a link to one
+    comes back to the test.
+    """
 
     section = param.Selector(objects=list(SECTIONS), default="data")
 
     def __init__(self, catalogue, **values):
         super().__init__(**values)
         self.catalogue = catalogue
-        if (
-            catalogue.tests and not catalogue.stores and not catalogue.run_paths
-        ):  # all that can be done is to take the test
+        # where nothing else is open, all that can be done is to take the test
+        self.test_alone = bool(catalogue.tests) and not catalogue.stores and not catalogue.run_paths
+        if self.test_alone:
+            self.param.section.objects = ["test"]
             self.section = "test"
         self._states, self._at_first = {}, {}
         self._listeners = []
@@ -67,7 +72,8 @@ class AppState(param.Parameterized):
     def shared(self):
         """What the address says: the section, and what in it is not as at first. A dict of str to str."""
         state = self.of(self.section)  # which notes how it was at first
-        found, at_first = {"section": self.section}, self._at_first[self.section]
+        found = {"section": self.section}
+        at_first = self._at_first[self.section] | getattr(state, "at_first", {})  # what follows from other values
         for name in state.SHARED:
             value = getattr(state, name)
             if value != at_first[name]:
@@ -77,7 +83,7 @@ class AppState(param.Parameterized):
     def apply(self, query):
         """Take what an address says; what cannot be followed is told in words: a list of str."""
         problems = []
-        section = query.get("section", self.section)
+        section = "test" if self.test_alone else query.get("section", self.section)
         if section not in SECTIONS:
             return [f"The link names a section {section!r} that is not there; there are {', '.join(SECTIONS)}."]
         self.section = section

@@ -104,10 +104,10 @@ def make_hostile(path, run=None):
     (run.path / "metrics.json").write_text(json.dumps(metrics))
 
 
-def trained(path, *, out):
+def trained(path, *, out, split="repeat"):
     """A scored run of the linear decoder on a store."""
     opened = store.open(path)
-    config = training.configure(opened, model="ridge", preset="eegviz", eeg="raw", audio="mel-db", split="repeat")
+    config = training.configure(opened, model="ridge", preset="eegviz", eeg="raw", audio="mel-db", split=split)
     run = training.train(opened, config, out=out, progress=False)
     evaluation.evaluate(run, store=opened)
     return run

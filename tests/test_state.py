@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from eegviz import catalogue, state
+from eegviz import catalogue, levels, state
 from eegviz._state_work import Work, told
 from eegviz.errors import DataError, ParameterError
 from eegviz.listening import abx, pretend
+
+from . import app_data
 
 ROOT = Path(__file__).parents[1]
 
@@ -174,6 +176,69 @@ def test_a_file_that_is_too_large_is_refused_while_it_arrives(app, tmp_path):
     assert [path for path in (tmp_path / "uploads").rglob("*") if path.is_file() and "a.edf" in path.name] == []
 
 
+# ------------------------------------------------------------------ the level of a song
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_store, tmp_path_factory):
+    return app_data.trained(tiny_store.path, out=tmp_path_factory.mktemp("tuned"))
+
+
+@pytest.fixture
+def tuned(trained, tiny_store):
+    """The session of a run that has levels for its songs."""
+    levels.keep(trained, "song21", levels.Level(56.5, max_db=80.0, n_iter=16, chosen="<b>by ear</b>"))
+    levels.keep(trained, "song22", levels.Level(51.0, scale="published"))
+    yield state.AppState(catalogue.find([tiny_store.path, trained.path]))
+    levels.forget(trained)
+
+
+def named(tune, song):
+    return [one for one in tune.param.recording.objects if song in one]
+
+
+def test_tuning_starts_at_the_level_that_is_kept_for_the_song(tuned):
+    tune = tuned.of("tune")
+    assert "song21" in tune.recording
+    assert (tune.ref_db, tune.max_db, tune.n_iter, tune.scale) == (56.5, 80.0, 16, "power")
+    assert (tune.kept.ref_db, tune.kept.chosen) == (56.5, "<b>by ear</b>")
+    assert tuned.shared() == {"section": "data"}
+    tune.ref_db = 44.0
+    tune.recording = named(tune, "song21")[1]
+    assert tune.ref_db == 44.0  # the same song: what a person has set stays
+    tune.recording = named(tune, "song22")[0]
+    assert (tune.ref_db, tune.max_db, tune.n_iter) == (46.0, 100.0, 32)  # nothing is kept on this scale
+    assert tune.kept is None
+    tune.scale = "published"
+    assert tune.kept.ref_db == 51.0
+
+
+def test_a_link_says_a_level_that_is_not_the_songs_own_and_it_wins(tuned):
+    tuned.section = "tune"
+    tune = tuned.of("tune")
+    first, second = tune.recording, named(tune, "song22")[0]
+    assert tuned.shared() == {"section": "tune"}
+    tune.recording = second
+    assert tuned.shared() == {"section": "tune", "recording": second}
+    tune.ref_db = 56.5  # where the other song begins
+    assert tuned.shared() == {"section": "tune", "recording": second, "ref_db": "56.5"}
+    other = state.AppState(tuned.catalogue)
+    assert other.apply(tuned.shared()) == []
+    assert (other.of("tune").recording, other.of("tune").ref_db) == (second, 56.5)
+    another = state.AppState(tuned.catalogue)
+    assert another.apply({"section": "tune", "recording": first, "ref_db": "50"}) == []
+    assert (another.of("tune").ref_db, another.of("tune").kept.ref_db) == (50, 56.5)
+
+
+def test_damaged_levels_are_told_when_the_sound_is_made(tuned, trained):
+    (trained.path / levels.FILE).write_text("{")
+    tune = state.AppState(tuned.catalogue).of("tune")
+    assert (tune.kept, tune.ref_db) == (None, 46.0)
+    with pytest.raises(DataError, match="ref_db.json is damaged"):
+        list(tune.steps())
+    (trained.path / levels.FILE).unlink()
+
+
 # ------------------------------------------------------------------ the listening test
 
 
@@ -195,6 +260,18 @@ def test_where_only_a_test_is_open_people_come_to_it_at_once(listening, app):
     path = listening.catalogue.tests[listening.test]
     assert state.AppState(catalogue.find([path])).section == "test"
     assert state.AppState(app.catalogue).section == "data"
+
+
+def test_where_only_a_test_is_open_links_to_other_sections_come_back_to_it(listening):
+    path = listening.catalogue.tests[listening.test]
+    alone = state.AppState(catalogue.find([path]))
+    for section in ("models", "upload", "nowhere"):
+        assert alone.apply({"section": section, "model": "cnn"}) == []
+        assert alone.section == "test"
+    assert alone.apply({"section": "models", "participant": "p1"}) == []
+    assert alone.shared() == {"section": "test", "participant": "p1"}
+    with pytest.raises(ValueError, match="data"):
+        alone.section = "data"
 
 
 def test_the_page_says_where_a_test_is_written(app):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import panel as pn
 
-from eegviz._state_listen import MAX_BESIDE
+from eegviz._state_listen import LAYOUTS, MAX_BESIDE
 from eegviz.app import html
 from eegviz.app.sheet import Sheet
 
@@ -18,17 +18,26 @@ class ListenView(pn.viewable.Viewer):
     def __init__(self, state, media):
         super().__init__()
         self.state, self.media = state, media
-        names = run_names(state.catalogue)
-        fields = {
-            "run": {"kind": "select", "names": names}, "layout": {"kind": "choice"}, "song": {"kind": "select"},
-            "n_listeners": {"kind": "range"}, "duration": {"kind": "range", "unit": "s"},
-            "beside": {"kind": "checks", "names": names, "folded": "Runs beside it", "most": MAX_BESIDE - 1},
-        }  # fmt: skip
-        self.sheet = Sheet(state, fields, head=html.heading(TITLE, QUESTION), show=self._show)
+        self._names = run_names(state.catalogue)
+        self.sheet = Sheet(state, self._fields(), head=html.heading(TITLE, QUESTION), show=self._show)
         state.param.watch(self._update, list(state.SHARED))
         self._update()
 
+    def _fields(self):
+        """The controls that have an effect in this layout."""
+        fields = {
+            "run": {"kind": "select", "names": self._names}, "layout": {"kind": "choice"}, "song": {"kind": "select"},
+        }  # fmt: skip
+        seconds = {"duration": {"kind": "range", "unit": "s"}}
+        if self.state.layout == LAYOUTS[0]:
+            return fields | {"n_listeners": {"kind": "range"}} | seconds
+        folded = f"Runs beside it (at most {MAX_BESIDE - 1})"
+        return fields | seconds | {
+            "beside": {"kind": "checks", "names": self._names, "folded": folded, "open": True, "most": MAX_BESIDE - 1},
+        }  # fmt: skip
+
     def _update(self, *_):
+        self.sheet.controls(self._fields(), {})
         ready = self.state.ready
         if ready is not None:
             self._show(ready)

@@ -12,6 +12,8 @@ from eegviz.app.sheet import Sheet, dispatcher
 TITLE = "Listening test"
 QUESTION = "Can people tell which reconstruction belongs to a song?"
 NONE = "There is no listening test here yet. Make one of a run; its sounds are made once, in less than a minute."
+ANOTHER = "For whoever gives the test: make another one"
+MADE = "The test of {run} is shown now."
 ABOUT = (
     "AB-X, as in EEG2Mel's evaluation: X is five seconds of a song, A and B are two reconstructions from EEG. A person says which "
     "of the two belongs to X, 24 times after 4 for practice. By chance 12 of 24 are right; at least 17 are needed to tell "
@@ -26,6 +28,7 @@ class ListeningTestView(pn.viewable.Viewer):
     def __init__(self, state, media):
         super().__init__()
         self.state, self.media = state, media
+        self._names = run_names(state.catalogue)
         self.sheet = Sheet(state, {}, head=html.heading(TITLE, QUESTION), show=self._made)
         self._later = None
         self._document = pn.state.curdoc
@@ -62,7 +65,7 @@ class ListeningTestView(pn.viewable.Viewer):
         self.sheet.put(markup)
 
     def _offer(self):
-        fields = {"run": {"kind": "select", "names": run_names(self.state.catalogue)}}
+        fields = {"run": {"kind": "select", "names": self._names}}
         self.sheet.controls(fields, {"make": ("Make a test", self._make)})
         self._below(html.alert(NONE, kind="info") + html.paragraph(ABOUT) + html.paragraph(self.state.place))
 
@@ -72,13 +75,18 @@ class ListeningTestView(pn.viewable.Viewer):
     def _made(self, path):
         self.sheet.put("")
         self.state.use(path)
+        self.sheet.tell(MADE.format(run=self._names.get(path.name, path.name)), kind="info")
 
     def _ask(self):
         design = self.state.design
         texts = design.texts
-        fields = {"test": {"kind": "select"}} if len(self.state.param.test.objects) > 1 else {}
+        fields = {"test": {"kind": "select", "names": self._names}} if len(self.state.param.test.objects) > 1 else {}
         fields |= {"called": {"kind": "text", "most": 64}, "agreed": {"kind": "tick", "label": texts.agree}}
-        self.sheet.controls(fields, {"begin": ("Begin", self._begin)})
+        buttons = {"begin": ("Begin", self._begin)}
+        if self.state.run is not None:  # a page that holds tests alone has no run
+            fields |= {"run": {"kind": "select", "names": self._names, "under": ANOTHER}}
+            buttons |= {"make": ("Make a test", self._make, ANOTHER)}
+        self.sheet.controls(fields, buttons)
         simulated = "The brain waves are simulated: no person was recorded." if design.about.get("simulated") else ""
         loud = next(iter(design.sounds.values()))
         self._above(

@@ -1,4 +1,7 @@
-"""The page: a bar of sections, of which one is shown; the others are made when they are first looked at."""
+"""The page: a bar of sections, of which one is shown; the others are made when they are first looked at.
+
+Where only listening tests are open the page has no bar: people who take a test see the test alone.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +37,8 @@ class App(pn.viewable.Viewer):
         super().__init__()
         self.state, self.media = state, media
         self._views = {}
-        fields = {"section": {"kind": "nav", "label": "Sections", "names": states.SECTIONS}}
-        self._bar = Sheet(state, fields, body=note)
+        sections = {"section": {"kind": "nav", "label": "Sections", "names": states.SECTIONS}}
+        self._bar = Sheet(state, {} if state.test_alone else sections, body=note)
         self.page = pmui.Page(
             title=TITLE, main=self._main(), main_width="76rem", sidebar_variant="temporary", sidebar_open=False,
             busy_indicator=None, template=text("page.j2"), theme_config=THEME, sx=BAR,

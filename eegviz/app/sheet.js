@@ -74,10 +74,16 @@ const KINDS = {
     const limit = () => boxes.forEach((box) => { box.disabled = !box.checked && Boolean(field.most) && chosen().length >= field.most; });
     boxes.forEach((box) => box.addEventListener("change", () => { limit(); send(chosen()); }));
     const lines = field.options.map(([, text], i) => make("label", {}, boxes[i], make("span", {}, text)));
-    const list = make("fieldset", { class: "checks" }, make("legend", {}, field.label), ...lines);
-    return [field.folded ? make("details", { class: "wide" }, make("summary", {}, field.folded), list) : list, (values) => {
+    const list = make("div", { class: "ticks" }, ...lines);
+    const group = make("fieldset", {}, make("legend", {}, field.label), list);
+    // Those with a tick first, so that all of them are in sight; not while a person sets ticks.
+    const arrange = () => list.append(...lines.filter((_, i) => boxes[i].checked), ...lines.filter((_, i) => !boxes[i].checked));
+    const place = field.folded ? make("details", { class: "wide", open: Boolean(field.open) }, make("summary", {}, field.folded), group) : group;
+    if (field.folded) place.addEventListener("toggle", () => { arrange(); list.scrollTop = 0; });
+    return [place, (values) => {
       boxes.forEach((box, i) => { box.checked = values.includes(field.options[i][0]); });
       limit();
+      if (!list.contains(list.getRootNode().activeElement)) arrange();
     }];
   },
   tick(field, send) {
@@ -114,6 +120,26 @@ const KINDS = {
   },
 };
 
+// A control with a line below it that says what it does.
+function explained(control, { name, hint }) {
+  const told = make("small", { id: `hint-${name}` }, hint);
+  (control.matches("label") ? control.querySelector("input, select") : control).setAttribute("aria-describedby", told.id);
+  return make("div", { class: "hinted" }, control, told);
+}
+
+// A box that is larger than its place says so, above it: a table, a picture, printed columns, a list of ticks.
+const BOXES = ".scroll, figure.picture, pre, .ticks";
+function tellEnds(box) {
+  const rows = box.querySelectorAll("tbody tr").length || box.querySelectorAll("label").length;
+  const said = [], { overflowX, overflowY } = getComputedStyle(box);
+  if (box.scrollHeight > box.clientHeight + 1 && overflowY !== "visible") said.push(`${rows ? `${rows} rows: scroll` : "Scroll"} down for more ↓`);
+  if (box.scrollWidth > box.clientWidth + 1 && overflowX !== "visible") said.push("Goes on to the right: scroll sideways →");
+  const there = box.previousElementSibling?.matches(".wider") ? box.previousElementSibling : null;
+  if (there && there.textContent === said.join(" · ")) return;
+  there?.remove();
+  if (said.length) box.before(make("p", { class: "wider", "aria-hidden": "true" }, said.join(" · ")));
+}
+
 // Markup → a part of the sheet. Of scripts only those run that say that they want to run once a page (the listening grid's).
 function fill(part, markup) {
   part.innerHTML = markup;
@@ -131,6 +157,14 @@ export function render({ model, el }) {
   const cancel = make("button", { type: "button", class: "cancel" }, "Cancel");
   const news = make("div", { class: "news" }, note, cancel);
   let puts = {};
+  const sizes = new ResizeObserver((entries) => requestAnimationFrame(() => new Set(entries.map(({ target }) => target.closest(BOXES))).forEach((box) => box?.isConnected && tellEnds(box))));
+  const measure = () => {
+    sizes.disconnect();
+    for (const box of el.querySelectorAll(BOXES)) {
+      sizes.observe(box);
+      if (box.firstElementChild) sizes.observe(box.firstElementChild);
+    }
+  };
   const values = () => plain(model.values) || {};
   const send = (name) => (value) => { model.values = { ...values(), [name]: value }; };
   const press = (name) => model.send_msg({ pressed: name });
@@ -152,18 +186,27 @@ export function render({ model, el }) {
   };
   const build = () => {
     const focused = form.getRootNode().activeElement?.closest?.("[data-name]")?.dataset.name;
+    const opened = [...form.querySelectorAll("details.under[open] > summary")].map((one) => one.textContent);
     puts = {};
-    const nodes = plain(model.fields).map((field) => {
-      const [node, show] = KINDS[field.kind](field, send(field.name), press, give);
+    const nodes = [], folds = new Map();
+    for (const field of plain(model.fields)) {
+      const [own, show] = KINDS[field.kind](field, send(field.name), press, give);
+      const node = field.hint ? explained(own, field) : own;
       node.dataset.name = field.name;
       puts[field.name] = show;
-      return node;
-    });
-    form.replaceChildren(...nodes);
-    form.hidden = !nodes.length;
+      if (!field.under) nodes.push(node);
+      else {
+        if (!folds.has(field.under)) folds.set(field.under, make("div", { class: "controls" }));
+        folds.get(field.under).append(node);
+      }
+    }
+    const below = [...folds].map(([words, box]) => make("details", { class: "under wide", open: opened.includes(words) }, make("summary", {}, words), box));
+    form.replaceChildren(...nodes, ...below);
+    form.hidden = !nodes.length && !below.length;
     put();
+    measure();
     const again = focused && form.querySelector(`[data-name="${CSS.escape(focused)}"]`);
-    if (again) (again.matches("button") ? again : again.querySelector("select, input, button"))?.focus();
+    if (again) (again.matches("button") ? again : again.querySelector('[aria-pressed="true"]') || again.querySelector("select, input, button"))?.focus();
   };
   const say = () => {
     note.innerHTML = model.note;
@@ -180,7 +223,7 @@ export function render({ model, el }) {
   model.on("fields", build);
   model.on("values", put);
   model.on("head", () => fill(head, model.head));
-  model.on("body", () => fill(body, model.body));
+  model.on("body", () => { fill(body, model.body); measure(); });
   model.on("ack", () => sent && part());
   model.on("note", say);
   model.on("busy", say);
@@ -189,4 +232,5 @@ export function render({ model, el }) {
   say();
   fill(body, model.body);
   el.append(head, form, news, body);
+  measure();
 }

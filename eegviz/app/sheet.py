@@ -68,11 +68,12 @@ class Sheet(pn.viewable.Viewer):
     state : param.Parameterized
     fields : dict of str to dict
         By the parameter's name: ``kind`` (select, choice, nav, range, checks, tick, text), ``label``, and what the kind
-        needs; ``options``, ``min`` and ``max`` come from the parameter. ``names`` maps values to what a person reads.
+        needs; ``options``, ``min`` and ``max`` come from the parameter. ``names`` maps values to what a person reads;
+        ``hint`` is a line that explains it; controls with the same ``under`` stand below the others, folded under these words.
     head, body : str
         Markup that `eegviz.app.html` made.
-    buttons : dict of str to (str, callable), optional
-        By name: label and what is done.
+    buttons : dict of str to (str, callable) or (str, callable, str), optional
+        By name: label, what is done, and the words that the button is folded under.
     show : callable, optional
         Takes the result of long work; default: it is the body.
     file : str, optional
@@ -163,8 +164,14 @@ class Sheet(pn.viewable.Viewer):
     def _made(self):
         rows = [self._field(name, dict(field)) for name, field in self._fields.items()]
         buttons = [
-            {"name": name, "kind": "button", "label": label, "main": i == 0 and not self._equal}
-            for i, (name, (label, _)) in enumerate(self._buttons.items())
+            {
+                "name": name,
+                "kind": "button",
+                "label": label,
+                "main": i == 0 and not self._equal,
+                "under": "".join(under),
+            }
+            for i, (name, (label, _, *under)) in enumerate(self._buttons.items())
         ]
         file = [{"name": "file", "kind": "file", "label": self._file}] if self._file else []
         return file + rows + buttons

@@ -15,6 +15,12 @@ ABOUT = (
     "are as loud as their originals, and nothing clips. The published scale takes decibels for power; there ref dB also "
     "changes how peaky and how noise-like the sound is. The last column is what the song's training clips are like."
 )
+HINTS = {
+    "max_db": "How many dB the picture's darkest value lies below its brightest: wider is quieter between the notes. The paper has 100.",
+    "n_iter": "A picture holds no phase; Griffin–Lim looks for one in rounds. More rounds sound less metallic and take longer. The published code has 32.",
+    "scale": "How decibels become sound. The published code takes them for power, so that ref dB also changes how noise-like it is.",
+}
+SCALES = {"power": "Correct decibels", "published": "As in the published code"}
 NO_CLIPS = "There are no training clips of this song: its split holds the song out, so nothing may be matched to it."
 
 
@@ -24,16 +30,26 @@ class TuneView(pn.viewable.Viewer):
     def __init__(self, state, media):
         super().__init__()
         self.state, self.media = state, media
-        fields = {
-            "run": {"kind": "select", "names": run_names(state.catalogue)}, "recording": {"kind": "select"},
-            "ref_db": {"kind": "range", "unit": "dB"}, "max_db": {"kind": "range", "unit": "dB"},
-            "n_iter": {"kind": "range"}, "scale": {"kind": "choice"},
-        }  # fmt: skip
-        self.sheet = Sheet(state, fields, head=html.heading(TITLE, QUESTION), show=self._show)
+        self._names = run_names(state.catalogue)
+        self.sheet = Sheet(state, self._fields(), head=html.heading(TITLE, QUESTION), show=self._show)
         state.param.watch(self._update, list(state.SHARED))
         self._update()
 
+    def _fields(self):
+        kept = self.state.kept
+        level = {"hint": f"kept for this song: {kept.ref_db:g} dB, {kept.chosen}"} if kept is not None else {}
+        fields = {
+            "run": {"kind": "select", "names": self._names}, "recording": {"kind": "select"},
+            "ref_db": {"kind": "range", "unit": "dB"} | level,
+            "max_db": {"kind": "range", "unit": "dB", "hint": HINTS["max_db"]},
+            "n_iter": {"kind": "range", "hint": HINTS["n_iter"]},
+        }  # fmt: skip
+        if len(self.state.param.scale.objects) > 1:
+            fields["scale"] = {"kind": "choice", "names": SCALES, "hint": HINTS["scale"]}
+        return fields
+
     def _update(self, *_):
+        self.sheet.controls(self._fields(), {})
         if self.state.run is not None and self.state.ready:
             self._show(self.state.shown())
         else:
