@@ -2,7 +2,8 @@
 
 import csv
 import json
-from urllib.parse import urlencode
+import urllib.request
+from urllib.parse import urlencode, urljoin
 
 import pytest
 
@@ -215,6 +216,21 @@ def test_a_box_that_goes_on_says_so_and_one_that_does_not_is_silent(chromium, ad
         seen.page.set_viewport_size({"width": 1400, "height": 900})
         seen.until(lambda: seen.page.locator("figure.picture").first.evaluate("one => !one.previousElementSibling"))
         assert (seen.problems, findings(seen.page)) == ([], [])
+
+
+def test_behind_a_prefix_sections_open_and_sounds_come(chromium, folder):
+    options = {"options": ("--prefix", "tools/eegviz"), "prefix": "/tools/eegviz"}
+    with app_data.served(folder, **options) as (address, _), Seen(chromium) as seen:
+        seen.open(address, "section=tune")
+        seen.until(lambda: seen.page.evaluate(SOUND))
+        sound = urljoin(f"{address}/", seen.page.evaluate(SOUND))
+        assert sound.startswith(f"{address}/media/")
+        with urllib.request.urlopen(sound, timeout=30) as reply:
+            assert reply.headers["Content-Type"] == "audio/ogg"
+        seen.page.get_by_role("button", name=states.SECTIONS["models"], exact=True).click()
+        seen.page.get_by_role("heading", level=2, name=states.SECTIONS["models"], exact=True).wait_for(timeout=60_000)
+        assert f"{address}/?section=models" in seen.page.url
+        assert [one for one in seen.problems if "404" not in one] == []  # of panel, see README's notes
 
 
 def test_dark_follows_the_system(chromium, address):
