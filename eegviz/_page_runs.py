@@ -54,8 +54,9 @@ def named(kind, found):
 
 
 def choose(kind, folder, *, store, fits):
-    """The runs in a folder that make the best page: of one model where there are such, those that hold the same
-    seconds out, then those whose EEG contributed.
+    """The runs in a folder that make the best page.
+
+    First come those of one model, then those with more music that they hold out together, then those whose EEG contributed.
 
     Parameters
     ----------
@@ -127,11 +128,11 @@ def one_model(found):
 def _order(kind, pair, held):
     """What comes first: one model, sound for a whole page, EEG that contributed, fewer settings of its own."""
     sides = [[one] for one in pair] if kind == "music" else [pair]
-    verdicts = list(catalogue.VERDICTS)
+    rank = {verdict: i for i, verdict in enumerate(catalogue.VERDICTS)}
     facts = [runs.facts(run.config) for run in pair]
     return (
         len({one["model"] for one in facts}), -sum(_seconds([held[run.path] for run in side]) for side in sides),
-        sum(verdicts.index(run.metrics["verdict"]) for run in pair), sum(len(one["settings"]) for one in facts),
+        sum(rank.get(run.metrics["verdict"], len(rank)) for run in pair), sum(len(one["settings"]) for one in facts),
         [run.path.name for run in pair],
     )  # fmt: skip
 
