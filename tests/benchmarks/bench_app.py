@@ -3,9 +3,9 @@
 Measured: opening (page, document with its first section, its picture) by fifty at once; a slider's event with fifty people who
 each move it once a second; memory of a session; growth over a thousand openings. All is bounded in count and time. The bars are
 those of an idle machine with two cores; on one that is slower or busy, times are held to a yardstick that is timed in the
-same minute: what one bare Panel page costs a process. Growth is the slope (Theil and Sen's) through five readings, not the
-difference of two: what an allocator keeps goes up and down by some 10 MB from one reading to the next. Run it as a script
-(prints) or with pytest (asserts too)::
+same minute: what one bare Panel page costs a process. Growth is the slope (Theil and Sen's) of memory over openings at a
+steady pace, at which as many sessions end as begin, not the difference of two readings: what an allocator keeps goes up and
+down by some 10 MB from one to the next. Run it as a script (prints) or with pytest (asserts too)::
 
     python -m pytest tests/benchmarks/bench_app.py -m "" -n 0 -s
 """
@@ -18,7 +18,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
+import numpy as np
 import psutil
 import pytest
 from scipy.stats import theilslopes
@@ -31,14 +33,12 @@ from tests import app_data
 
 PEOPLE = 50
 OPENINGS, AT_A_TIME = 1000, 25
-BATCH = 250  # openings between two readings of memory
-BEFORE = 250  # as fast as those that count: as many sessions are alive at once, for which an allocator keeps room
+EVERY = 5  # openings between two readings of memory
+BEFORE = 250  # as fast as those that count, until as many sessions end as begin
 ROUNDS = 8  # seconds of sliding
 OPEN_S, EVENT_S, SESSION_BYTES, GROWTH_BYTES = 3.0, 0.3, 2e6, 20e6
 LIMIT_S = 1500  # of all of it
-UNUSED_S = (
-    8  # an ended session is given up after so long: 30 s in the app, and the end of this script waits for the last
-)
+UNUSED_S = 8  # an ended session is given up after so long; 30 s in the app, with which the pace is steady later
 YARDSTICK_S = 0.022  # processor seconds of a bare page on an idle machine
 _YARDSTICK = """
 import time
@@ -179,28 +179,18 @@ async def sliding(address):
 
 
 async def many(address, server, *, n):
-    """Memory of the server after `n` openings that were closed again."""
-    left = iter(range(n))
+    """Resident bytes of the server, `EVERY` openings of `n` that are closed again at once."""
+    left, readings = iter(range(n)), []
 
     async def one_after_another():
-        for _ in left:
+        for i in left:
             person = await Person().open(address)
             person.close()
+            if i % EVERY == 0:
+                readings.append(server.memory_info().rss)
 
     await asyncio.gather(*(one_after_another() for _ in range(AT_A_TIME)))
-    return await settled(server)
-
-
-async def settled(server, *, seconds=60):
-    """Resident bytes once unused sessions are gone: the least of a while, after which it no longer falls."""
-    least, since = server.memory_info().rss, time.monotonic()
-    began = since
-    while time.monotonic() - began < seconds and time.monotonic() - since < 2.5 * UNUSED_S:
-        await asyncio.sleep(1)
-        now = server.memory_info().rss
-        if now < least - 2e5:
-            least, since = now, time.monotonic()
-    return least
+    return readings
 
 
 async def figures(address, pid):
@@ -221,15 +211,14 @@ async def figures(address, pid):
     found["factor"] = max(factor, factor_then)
     found["event_p95"] = p95(await sliding(address))
     found["event_factor"] = max(factor_then, yardstick())
-    found["readings"] = [await many(address, server, n=BEFORE)]
-    found["readings"] += [await many(address, server, n=BATCH) for _ in range(OPENINGS // BATCH)]
+    found["readings"] = (await many(address, server, n=BEFORE + OPENINGS))[BEFORE // EVERY :]
     found["growth"] = growth(found["readings"])
     return found
 
 
 def growth(readings):
-    """Bytes over `OPENINGS`, from readings that are `BATCH` apart."""
-    return theilslopes(readings).slope * OPENINGS / BATCH
+    """Bytes over `OPENINGS`, from readings that are `EVERY` apart."""
+    return theilslopes(readings).slope * OPENINGS / EVERY
 
 
 def measure(folder):
@@ -241,23 +230,26 @@ def measure(folder):
 
 
 def report(found):
-    readings = ", ".join(f"{one / 1e6:.0f}" for one in found["readings"])
+    fifth = len(found["readings"]) // 5
+    readings = ", ".join(f"{median(found['readings'][i * fifth : (i + 1) * fifth]) / 1e6:.0f}" for i in range(5))
     return "\n".join(
         [
             f"machine: {found['factor']:.1f} × as slow as an idle one",
             f"{PEOPLE} openings at once: p95 {found['open_p95']:.2f} s (at most {OPEN_S:g} × {found['factor']:.1f}), {found['errors']} errors",
             f"slider, {PEOPLE} people: p95 {found['event_p95']:.3f} s (at most {EVENT_S:g} × {found['event_factor']:.1f})",
             f"a session: {found['session'] / 1e6:.2f} MB, its document {found['document'] / 1e6:.3f} MB (at most {SESSION_BYTES / 1e6:g})",
-            f"growth over {OPENINGS} openings: {found['growth'] / 1e6:.1f} MB (at most {GROWTH_BYTES / 1e6:g}); read {readings} MB",
+            f"growth over {OPENINGS} openings: {found['growth'] / 1e6:.1f} MB (at most {GROWTH_BYTES / 1e6:g}); medians of fifths {readings} MB",
         ]
     )
 
 
 def test_growth_is_a_leak_and_not_one_low_reading():
-    steady = [456e6, 475e6, 470e6, 471e6, 473e6]
+    rng = np.random.default_rng(0)
+    steady = 470e6 + 10e6 * rng.standard_normal(OPENINGS // EVERY)
+    steady[:10] -= 30e6
     assert abs(growth(steady)) < GROWTH_BYTES / 2
-    leak = 25e3 * BATCH  # 25 kB an opening
-    assert growth([one + i * leak for i, one in enumerate(steady)]) > GROWTH_BYTES
+    leak = 25e3 * EVERY  # 25 kB an opening
+    assert growth(steady + leak * np.arange(len(steady))) > GROWTH_BYTES
 
 
 @pytest.mark.timeout(LIMIT_S + 300)
