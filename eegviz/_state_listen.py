@@ -30,10 +30,7 @@ class ListenState(param.Parameterized):
     def __init__(self, catalogue, **values):
         super().__init__(**values)
         self.catalogue = catalogue
-        rows = playable(catalogue)
-        if rows:
-            self.param.run.objects = rows
-            self.run = first_choice(catalogue, rows)
+        offer_runs(self)
 
     @param.depends("run", watch=True)
     def _follow_run(self):
@@ -105,6 +102,14 @@ class ListenState(param.Parameterized):
         if not made:
             raise ParameterError(why)
         return replace(made[0], rows=tuple(row for grid in made for row in grid.rows))
+
+
+def offer_runs(state):
+    """Let a state choose among the runs of its catalogue that reconstruct pictures, beginning with `first_choice`."""
+    rows = playable(state.catalogue)
+    if rows:
+        state.param.run.objects = rows
+        state.run = first_choice(state.catalogue, rows)
 
 
 def playable(catalogue):

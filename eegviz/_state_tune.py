@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import param
 
 from eegviz import features, inversion, levels, tuning
-from eegviz._state_listen import first_choice, playable
+from eegviz._state_listen import offer_runs
 from eegviz.catalogue import Shelf
 from eegviz.errors import DataError
 from eegviz.listening.grid import spectrogram_png
@@ -54,10 +54,7 @@ class TuneState(param.Parameterized):
         super().__init__(**values)
         self.catalogue = catalogue
         self._about = None  # run and song whose level was set
-        rows = playable(catalogue)
-        if rows:
-            self.param.run.objects = rows
-            self.run = first_choice(catalogue, rows)
+        offer_runs(self)
 
     @param.depends("run", watch=True)
     def _follow_run(self):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import param
 
 from eegviz import uploads
-from eegviz._state_listen import first_choice, playable
+from eegviz._state_listen import offer_runs
 from eegviz.errors import DataError, ParameterError
 from eegviz.listening import grid
 
@@ -53,10 +53,7 @@ class UploadState(param.Parameterized):
         super().__init__(**values)
         self.catalogue, self.limits, self._root = catalogue, limits or catalogue.limits or uploads.Limits(), root
         self._session = self._arriving = self._received = None
-        rows = playable(catalogue)
-        if rows:
-            self.param.run.objects = rows
-            self.run = first_choice(catalogue, rows)
+        offer_runs(self)
 
     @property
     def held(self):
